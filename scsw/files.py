@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all, and the tables in them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from scsw.errors import ScswError
+
+
+@contextlib.contextmanager
+def whole(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` only if the block succeeds.
+
+    Works for a file and for a folder that the block creates. Nothing is left behind on an error.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        if path.is_dir() and temporary.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def write_table(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table as Parquet, or as TSV if the name ends in .tsv."""
+    with whole(path) as temporary:
+        if str(path).endswith(".tsv"):
+            table.to_csv(temporary, sep="\t", index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+
+
+def read_table(path: str | Path) -> pd.DataFrame:
+    """Read a Parquet or TSV table.
+
+    Raises
+    ------
+    ScswError
+        If the file is missing or is not such a table.
+    """
+    path = require(path)
+    try:
+        return pd.read_csv(path, sep="\t") if path.suffix == ".tsv" else pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ScswError(
+            f"{path} cannot be read as a table: {error}", expected="a Parquet or TSV file"
+        ) from error
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write a UTF-8 text file."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(value: Any, path: str | Path) -> None:
+    """Write indented JSON."""
+    write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", path)
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; a missing or broken one is a `ScswError`."""
+    path = require(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ScswError(f"{path} is not JSON: {error}") from error
+
+
+def require(path: str | Path) -> Path:
+    """Return `path` if it exists, else raise a `ScswError` that names it."""
+    path = Path(path)
+    if not path.exists():
+        raise ScswError(f"{path} does not exist", fix="check the path in the config or command")
+    return path
+
+
+def sha256(path: str | Path) -> str:
+    """Return the sha256 of a file, or of the names and contents of a folder's files."""
+    path, digest = Path(path), hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        if path.is_dir():
+            digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
