@@ -1,0 +1,97 @@
+"""Step `map`: from parameter indices to genes, components and donors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+from scsw.biology.components import components
+from scsw.biology.donor_scores import donor_scores
+from scsw.biology.gene_scores import gene_scores
+from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.files import read_table, require, write_table
+from scsw.provenance import recorded
+from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.device import device_name, prepare
+from scsw.scgpt.folder import check_vocabulary
+from scsw.scgpt.model import load_model
+
+
+def map_genes(
+    model_folder: str | Path,
+    cohort: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
+    settings: SimpleNamespace,
+    statistics: SimpleNamespace,
+    compute: SimpleNamespace,
+    max_cells_per_donor: int | None = None,
+    arm: str = "real",
+    seed: int = 0,
+) -> None:
+    """Write ``gene_scores``, ``donor_scores`` and ``components`` for one model.
+
+    Genes and components are scored on the test donors, which had no part in choosing the
+    candidates; donors are scored on discovery and test donors.
+
+    Parameters
+    ----------
+    model_folder, cohort, candidates
+        The fine-tuned model, the cohort and the frozen family.
+    out
+        Folder for the three tables.
+    settings, statistics, compute
+        Sections ``map``, ``statistics`` and ``compute`` of the config.
+    max_cells_per_donor
+        Cap on the cells of one donor.
+    arm, seed
+        Written into every row.
+    """
+    model_folder, cohort, out = require(model_folder), require(cohort), Path(out)
+    facts = cohort_facts(cohort)
+    check_vocabulary(model_folder, facts)
+    device = prepare(compute)
+    keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
+    with recorded(
+        "map",
+        out,
+        inputs={"model": model_folder, "cohort": cohort, "candidates": candidates},
+        parameters={**vars(settings), **vars(statistics), **vars(compute), "arm": arm},
+        seed=seed,
+        simulated=facts["simulated"],
+    ) as record:
+        record["device"] = device_name(device)
+        model = load_model(model_folder).to(device)
+        family = read_table(candidates)
+        cells = read_cohort(cohort, ["discovery", "test"], max_cells_per_donor)
+        split = cells.obs["split"].astype(str)
+        test = cells[split == "test"].copy()
+        discovery = cells[split == "discovery"].copy()
+        tokenizers = {
+            name: cohort_tokenizer(part, model_folder)
+            for name, part in (("all", cells), ("test", test), ("discovery", discovery))
+        }
+        tables = {
+            "gene_scores": gene_scores(
+                model, tokenizers["test"], test, family, settings, compute, device
+            ),
+            "donor_scores": donor_scores(model, tokenizers["all"], cells, family, compute, device),
+        }
+        n_donors = test.obs["donor_id"].nunique()
+        if settings.components:
+            tables["components"] = components(
+                model,
+                tokenizers["discovery"],
+                tokenizers["test"],
+                test,
+                settings,
+                statistics,
+                compute,
+                device,
+                by_donor=facts["split_unit"] == "donor" and n_donors >= statistics.min_test_donors,
+            )
+        for name, table in tables.items():
+            for position, (key, value) in enumerate(keys.items()):
+                table.insert(position, key, value)
+            write_table(table, out / f"{name}.parquet")

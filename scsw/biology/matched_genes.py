@@ -1,0 +1,73 @@
+"""A null for gene scores: genes of like detection rate and expression.
+
+How often a gene is detected and in which bin it stands shape nearly everything a model does with
+its token, so a gene is compared with its neighbours in these two, not with all genes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.spatial import cKDTree
+from scipy.stats import false_discovery_control, t
+
+MATCHED_NULL = "Student t against genes matched on detection rate and mean bin (gene-level)"
+_FEWEST_GENES = 20
+
+
+def neighbours(detection_rate: np.ndarray, mean_bin: np.ndarray, k: int) -> np.ndarray | None:
+    """Return for each gene the rows of its `k` nearest genes, itself left out.
+
+    Parameters
+    ----------
+    detection_rate
+        Share of cells that detect the gene, shape (genes,).
+    mean_bin
+        Mean expression bin where detected, shape (genes,).
+    k
+        Number of matched genes.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        int, shape (genes, k); None with fewer than 20 genes, where nothing can be matched.
+    """
+    n = detection_rate.size
+    if n < _FEWEST_GENES:
+        return None
+    rate = np.clip(detection_rate, 0.5 / 1e4, 1 - 0.5 / 1e4)
+    features = np.column_stack([np.log(rate / (1 - rate)), mean_bin])
+    spread = features.std(0)
+    features = (features - features.mean(0)) / np.where(spread > 0, spread, 1)
+    k = min(k, n - 1)
+    found = cKDTree(features).query(features, k + 1)[1]
+    # With equal features a gene need not be its own nearest neighbour.
+    own = found == np.arange(n)[:, None]
+    own[~own.any(1), -1] = True
+    return found[~own].reshape(n, k)
+
+
+def score_against_neighbours(scores: np.ndarray, matched: np.ndarray | None) -> pd.DataFrame:
+    """Compare each gene's score with those of its matched genes.
+
+    ``t = (score - mean) / (sd * sqrt(1 + 1/k))`` is the prediction t statistic with k - 1 degrees
+    of freedom; two-sided p; Benjamini-Hochberg over the genes given.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``z`` (the t statistic), ``p``, ``q``, ``null``; NaN where nothing could be matched.
+    """
+    table = pd.DataFrame({"z": np.full(scores.size, np.nan), "p": np.nan, "q": np.nan})
+    table["null"] = MATCHED_NULL
+    if matched is None:
+        return table
+    k = matched.shape[1]
+    others = scores[matched]
+    spread = others.std(axis=1, ddof=1) * np.sqrt(1 + 1 / k)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(spread > 0, (scores - others.mean(axis=1)) / spread, 0.0)
+    table["z"] = z
+    table["p"] = 2 * t.sf(np.abs(z), k - 1)
+    table["q"] = false_discovery_control(table["p"])
+    return table

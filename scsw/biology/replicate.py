@@ -1,0 +1,110 @@
+"""Step `replicate`: whether candidates, pathways and stage slopes recur in a second cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from scsw.biology.cross_cohort import Cohort, compare_genes, compare_pathways, compare_stages
+from scsw.biology.tables import (
+    PATHWAYS,
+    REPLICATED_GENES,
+    REPLICATED_PATHWAYS,
+    REPLICATED_STAGES,
+    STAGES,
+    read_columns,
+    typed,
+)
+from scsw.files import write_table
+from scsw.provenance import recorded
+
+_SCORE_COLUMNS = "cohort arm seed candidate_id view cell_type gene score z".split()
+
+
+def replicate(
+    cohort_folders: Sequence[tuple[str, str | Path, Sequence[int]]],
+    out: str | Path,
+    *,
+    settings: SimpleNamespace,
+    simulated: bool = False,
+) -> None:
+    """Write ``genes.parquet``, ``pathways.parquet`` and ``stages.parquet``.
+
+    Each pair of cohorts, in the order given, is compared on the model of each one's first seed.
+    Candidates are paired by `matching.match_candidates` on their read-in profiles; the pairs are
+    then compared on write-out, pathways (ORA of read-in) and stage slopes of the contribution.
+    q is Benjamini–Hochberg over all rows of one table and pair of cohorts.
+
+    Parameters
+    ----------
+    cohort_folders
+        Name, folder ``results/<run>/<cohort>`` and seeds of each cohort. With fewer than two
+        the tables are empty.
+    out
+        Folder of the three tables and the provenance.
+    settings
+        Section ``replicate`` of the config.
+    simulated
+        Whether a cohort is simulated; kept in the provenance.
+
+    Raises
+    ------
+    ScswError
+        If a table of a cohort is missing or not as described.
+    """
+    compared = list(cohort_folders) if len(cohort_folders) > 1 else []
+    inputs = {
+        f"{name}:{file.stem}": file
+        for name, folder, seeds in compared
+        for file in _files(folder, seeds)
+    }
+    with recorded(
+        "replicate",
+        out,
+        inputs=inputs,
+        parameters=vars(settings),
+        seed=settings.seed,
+        simulated=simulated,
+    ):
+        cohorts = [_read(name, folder, seeds) for name, folder, seeds in compared]
+        genes, pathways, stages = [], [], []
+        for index, (a, b) in enumerate(combinations(cohorts, 2)):
+            # One stream per pair of cohorts: adding a third cohort leaves the first pair as it was.
+            rng = np.random.default_rng([settings.seed, index])
+            in_genes = compare_genes(a, b, permutations=settings.permutations, rng=rng)
+            pairs = in_genes.loc[in_genes["view"].eq("read_in"), ["candidate_a", "candidate_b"]]
+            genes.append(in_genes)
+            pathways.append(
+                compare_pathways(a, b, pairs, permutations=settings.permutations, rng=rng)
+            )
+            stages.append(compare_stages(a, b, pairs))
+        tables = {
+            "genes": typed(_joined(genes), REPLICATED_GENES),
+            "pathways": typed(_joined(pathways), REPLICATED_PATHWAYS),
+            "stages": typed(_joined(stages), REPLICATED_STAGES),
+        }
+        for name, table in tables.items():
+            write_table(table, Path(out) / f"{name}.parquet")
+
+
+def _files(folder: str | Path, seeds: Sequence[int]) -> list[Path]:
+    folder = Path(folder)
+    scores = folder / "real" / str(seeds[0]) / "map" / "gene_scores.parquet"
+    return [scores, folder / "pathways.parquet", folder / "stages.parquet"]
+
+
+def _read(name: str, folder: str | Path, seeds: Sequence[int]) -> Cohort:
+    scores, pathways, stages = _files(folder, seeds)
+    gathered = [read_columns(pathways, PATHWAYS), read_columns(stages, STAGES)]
+    of_model = [t[t["arm"].eq("real") & t["seed"].eq(seeds[0])] for t in gathered]
+    return Cohort(name, seeds[0], read_columns(scores, _SCORE_COLUMNS), *of_model)
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

@@ -1,0 +1,131 @@
+"""Columns of the tables this folder writes, and the few operations that all of them need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from scsw.errors import ScswError
+from scsw.files import read_table
+
+_MODEL = {"cohort": "text", "arm": "text", "seed": "int64"}
+_TEST = {"p": "float64", "q": "float64", "null": "text"}
+_PAIR_OF_COHORTS = {"cohort_a": "text", "cohort_b": "text"}
+_PAIR = {"candidate_a": "text", "candidate_b": "text"}
+
+PATHWAYS = {
+    **_MODEL,
+    **dict.fromkeys(["candidate_id", "view", "method", "library", "gene_set"], "text"),
+    **{"n_genes_in_set": "int64", "n_overlap": "int64", "statistic": "float64"},
+    **_TEST,
+    "leading_edge": "text",
+}
+STAGES = {
+    **_MODEL,
+    **dict.fromkeys(["candidate_id", "measure", "cell_class", "stage"], "text"),
+    **{"primary": "bool", "n_donors": "int64", "covariates": "text"},
+    **dict.fromkeys(["beta", "beta_low", "beta_high"], "float64"),
+    **_TEST,
+    **{"status": "text", "reason": "text"},
+}
+REPLICATED_GENES = {
+    **_PAIR_OF_COHORTS,
+    **{"seed_a": "int64", "seed_b": "int64"},
+    **_PAIR,
+    **{"view": "text", "n_genes": "int64", "spearman": "float64"},
+    **_TEST,
+}
+REPLICATED_PATHWAYS = {
+    **_PAIR_OF_COHORTS,
+    **_PAIR,
+    **{"library": "text", "n_sets": "int64", "spearman": "float64"},
+    **_TEST,
+}
+REPLICATED_STAGES = {
+    **_PAIR_OF_COHORTS,
+    **_PAIR,
+    **{"cell_class": "text", "stage": "text"},
+    **{"beta_a": "float64", "beta_b": "float64", "same_sign": "bool"},
+    **_TEST,
+}
+BIOMARKERS = {
+    **{"gene": "text", "rank": "Int64", "read_in_z": "float64", "write_out_z": "float64"},
+    **{"n_pathways": "int64", "stage_q": "float64", "replication": "text", "seeds": "int64"},
+    "statement": "text",
+}
+
+
+def typed(
+    rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, str]
+) -> pd.DataFrame:
+    """Return `rows` with exactly these columns, in this order, each of its dtype.
+
+    Parameters
+    ----------
+    rows
+        A table or an iterable of rows; it may be empty.
+    columns
+        Column → pandas dtype, or ``"text"``.
+    """
+    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+    if table.empty:
+        table = pd.DataFrame(columns=list(columns))
+    # An empty column of objects has no Arrow type, hence the explicit string type there.
+    text = "string" if table.empty else "object"
+    dtypes = {name: text if kind == "text" else kind for name, kind in columns.items()}
+    return table[list(columns)].astype(dtypes).reset_index(drop=True)
+
+
+def read_columns(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
+    """Read a table and check that it has `columns`.
+
+    Raises
+    ------
+    ScswError
+        If the file is missing, is not a table or lacks a column.
+    """
+    table = read_table(path)
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise ScswError(
+            f"{path} lacks the columns {missing}",
+            expected="a table as docs/outputs.md describes it",
+            fix="check that the right file is given, and run the step that writes it again",
+        )
+    return table
+
+
+def one_model(*tables: pd.DataFrame) -> dict[str, Any]:
+    """Return the ``cohort, arm, seed`` that the tables share; empty if all tables are empty.
+
+    Raises
+    ------
+    ScswError
+        If the tables describe more than one model.
+    """
+    rows = [row for t in tables for row in t[list(_MODEL)].drop_duplicates().to_dict("records")]
+    models = [row for place, row in enumerate(rows) if row not in rows[:place]]
+    if len(models) > 1:
+        raise ScswError(
+            f"the tables describe more than one model: {models}",
+            expected="tables of one cohort, arm and seed",
+            fix="give the files of one folder <cohort>/<arm>/<seed>",
+        )
+    return models[0] if models else {}
+
+
+def benjamini_hochberg(p: pd.Series) -> pd.Series:
+    """Return Benjamini–Hochberg q-values of one family; a missing p stays missing.
+
+    Source: `statsmodels.stats.multitest.multipletests` (``fdr_bh``) over the p-values given.
+    """
+    q = pd.Series(np.nan, index=p.index, dtype=float)
+    given = p.notna()
+    if given.any():
+        q[given] = multipletests(p[given].to_numpy(float), method="fdr_bh")[1]
+    return q

@@ -1,0 +1,383 @@
+"""The command line: one sub-command per step of the workflow.
+
+Imports that take seconds stand inside the commands, so that ``scsw --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from scsw.errors import ScswError
+from scsw.settings import parse_settings, section_settings, validate_config
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Super-weight-like control points of scGPT models fine-tuned on Alzheimer's cohorts.",
+)
+
+Input = Annotated[Path, typer.Argument(help="File or folder to read.")]
+Cohort = Annotated[Path, typer.Option(help="cohort.h5ad, as `scsw preprocess` writes it.")]
+Model = Annotated[Path, typer.Argument(help="scGPT folder.")]
+Out = Annotated[Path, typer.Option(help="What to write.")]
+Candidates = Annotated[Path, typer.Option(help="candidates.parquet of `scsw search`.")]
+Settings = Annotated[
+    str | None,
+    typer.Option(help="Config file, or JSON such as '{\"search\": {\"max_candidates\": 10}}'."),
+]
+Arm = Annotated[str, typer.Option(help="Arm of the run, written into the tables.")]
+Seed = Annotated[int, typer.Option(help="Seed.")]
+Simulated = Annotated[bool, typer.Option("--simulated", help="Say so in the provenance.")]
+
+
+def sections(config: str | None, *names: str) -> list[SimpleNamespace]:
+    """Read some sections of a config, and bind the CPU threads before torch or numpy load."""
+    given = parse_settings(config)
+    found = [section_settings(name, given.get(name)) for name in names]
+    threads = str(section_settings("compute", given.get("compute")).cpu_threads)
+    for library in ("OMP", "MKL", "OPENBLAS"):
+        os.environ[f"{library}_NUM_THREADS"] = threads
+    return found
+
+
+@app.command()
+def simulate(
+    out: Out,
+    source: Annotated[str, typer.Option(help="sea_ad or rosmap.")] = "sea_ad",
+    donors: int = 40,
+    nuclei_per_donor: int = 48,
+    genes: int = 2000,
+    cell_types: int = 12,
+    seed: Seed = 1,
+) -> None:
+    """Write a simulated cohort in a public file layout."""
+    from scsw.cohort.simulate import simulate as run
+
+    run(
+        out,
+        source=source,
+        donors=donors,
+        nuclei_per_donor=nuclei_per_donor,
+        genes=genes,
+        cell_types=cell_types,
+        seed=seed,
+    )
+
+
+@app.command()
+def preprocess(
+    path: Input,
+    out: Out,
+    source: Annotated[str, typer.Option(help="sea_ad, rosmap or cellxgene.")],
+    cohort: Annotated[str, typer.Option(help="Name of the cohort.")] = "cohort",
+    clinical: Annotated[Path | None, typer.Option(help="Clinical table (ROSMAP).")] = None,
+    columns: Annotated[str | None, typer.Option(help="JSON: column to read by role.")] = None,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Harmonise a cohort: quality control, vocabulary, donor split."""
+    settings, model = sections(config, "preprocess", "model")
+    from scsw.cohort.preprocess import preprocess as run
+
+    run(
+        path,
+        out,
+        cohort=cohort,
+        source=source,
+        settings=settings,
+        clinical=clinical,
+        columns=parse_settings(columns),
+        checkpoint=model.checkpoint,
+        simulated=simulated,
+    )
+
+
+@app.command()
+def init(
+    cohort: Cohort,
+    out: Out,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore the checkpoint's weights.")] = False,
+    config: Settings = None,
+    seed: Seed = 0,
+) -> None:
+    """Write the starting model: a checkpoint's weights, or fresh ones."""
+    (model,) = sections(config, "model")
+    from scsw.scgpt.init import init as run
+
+    run(cohort, out, model=model, seed=seed, fresh=fresh)
+
+
+@app.command()
+def implant(
+    start: Model,
+    cohort: Cohort,
+    out: Out,
+    kind: Annotated[str, typer.Option(help="implanted_constant or implanted_informative.")],
+    config: Settings = None,
+    seed: Seed = 0,
+) -> None:
+    """Make one scalar extreme before fine-tuning (positive control)."""
+    (compute,) = sections(config, "compute")
+    from scsw.superweight.implant import implant as run
+
+    run(start, cohort, out, kind=kind, compute=compute, seed=seed)
+
+
+@app.command()
+def finetune(
+    start: Model, cohort: Cohort, out: Out, config: Settings = None, arm: Arm = "real", seed: Seed = 0
+) -> None:
+    """Fine-tune scGPT: masked expression, cell embedding, cell type."""
+    settings, compute = sections(config, "finetune", "compute")
+    from scsw.scgpt.finetune import finetune as run
+
+    run(start, cohort, out, settings=settings, compute=compute, arm=arm, seed=seed)
+
+
+@app.command()
+def search(
+    model: Model, cohort: Cohort, out: Out, config: Settings = None, arm: Arm = "real", seed: Seed = 0
+) -> None:
+    """Search a model for super-weight-like parameters on the discovery donors."""
+    settings, compute = sections(config, "search", "compute")
+    from scsw.superweight.search import search as run
+
+    run(model, cohort, out, settings=settings, compute=compute, arm=arm, seed=seed)
+
+
+@app.command()
+def prune(
+    model: Model,
+    cohort: Cohort,
+    candidates: Candidates,
+    out: Out,
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
+    shard: Annotated[int, typer.Option(help="Which of prune.shards.")] = 0,
+) -> None:
+    """Ablate candidates and random controls on the test donors."""
+    settings, compute = sections(config, "prune", "compute")
+    from scsw.superweight.prune import prune as run
+
+    keys = {"arm": arm, "seed": seed, "shard": shard}
+    run(model, cohort, candidates, out, settings=settings, compute=compute, **keys)
+
+
+@app.command()
+def verdict(
+    shards: Annotated[list[Path], typer.Argument(help="Shards of `scsw prune`.")],
+    candidates: Candidates,
+    cohort: Cohort,
+    out: Out,
+    config: Settings = None,
+) -> None:
+    """Give one verdict per candidate."""
+    search, prune, statistics = sections(config, "search", "prune", "statistics")
+    from scsw.superweight.verdicts import judge
+
+    judge(shards, candidates, cohort, out, search=search, prune=prune, statistics=statistics)
+
+
+@app.command()
+def controls(
+    folders: Annotated[list[Path] | None, typer.Argument(help="…/<arm>/<seed> folders.")] = None,
+    out: Out = Path("controls.parquet"),
+    simulated: Simulated = False,
+) -> None:
+    """Judge the control arms against what they must show."""
+    from scsw.superweight.judge_controls import judge_controls
+
+    judge_controls({f.parent.name: f for f in folders or []}, out, simulated=simulated)
+
+
+@app.command("map")
+def map_command(
+    model: Model,
+    cohort: Cohort,
+    candidates: Candidates,
+    out: Out,
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
+) -> None:
+    """Map candidates to genes, attention heads and donors."""
+    names = ("map", "statistics", "compute", "prune")
+    settings, statistics, compute, prune = sections(config, *names)
+    from scsw.biology.map_genes import map_genes
+
+    map_genes(
+        model,
+        cohort,
+        candidates,
+        out,
+        settings=settings,
+        statistics=statistics,
+        compute=compute,
+        max_cells_per_donor=prune.max_cells_per_donor,
+        arm=arm,
+        seed=seed,
+    )
+
+
+@app.command()
+def enrich(
+    gene_scores: Input,
+    candidates: Candidates,
+    out: Out,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Test gene sets among the genes of each candidate."""
+    (settings,) = sections(config, "enrich")
+    from scsw.biology.enrich import enrich as run
+
+    run(gene_scores, candidates, out, settings=settings, simulated=simulated)
+
+
+@app.command()
+def stages(
+    donor_scores: Input,
+    effects: Annotated[Path, typer.Option(help="effects.parquet of `scsw verdict`.")],
+    candidates: Candidates,
+    out: Out,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Test each candidate against disease stages, donors as units."""
+    settings, statistics = sections(config, "stages", "statistics")
+    from scsw.biology.stages import stages as run
+
+    run(
+        donor_scores,
+        effects,
+        candidates,
+        out,
+        settings=settings,
+        min_test_donors=statistics.min_test_donors,
+        simulated=simulated,
+    )
+
+
+@app.command()
+def gather(
+    folders: Annotated[list[Path], typer.Argument(help="…/<arm>/<seed> folders, real and control.")],
+    out: Out,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Join a cohort's tables over seeds and arms."""
+    (model,) = sections(config, "model")
+    from scsw.superweight.gather import gather_cohort
+
+    real = {int(f.name): f for f in folders if f.parent.name == "real"}
+    others = {(f.parent.name, int(f.name)): f for f in folders if f.parent.name != "real"}
+    one_start = model.init_seed is not None or model.checkpoint is not None
+    gather_cohort(real, others, out, one_start=one_start, simulated=simulated)
+
+
+@app.command()
+def replicate(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of the cohorts.")],
+    out: Out,
+    seeds: Annotated[str, typer.Option(help="JSON: seeds of the real arm by cohort.")],
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Compare candidates, pathways and stages across cohorts."""
+    (settings,) = sections(config, "replicate")
+    from scsw.biology.replicate import replicate as run
+
+    by_cohort = parse_settings(seeds)
+    cohorts = [(folder.name, folder, by_cohort[folder.name]) for folder in folders]
+    run(cohorts, out, settings=settings, simulated=simulated)
+
+
+@app.command()
+def biomarkers(
+    gene_scores: Annotated[list[Path], typer.Argument(help="gene_scores.parquet of each seed.")],
+    cohort_folder: Annotated[Path, typer.Option(help="Folder with the gathered tables.")],
+    out: Out,
+    replication: Annotated[Path | None, typer.Option(help="replication/genes.parquet.")] = None,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Write the table of candidate genes and what each does and does not show."""
+    settings, statistics = sections(config, "enrich", "statistics")
+    from scsw.biology.biomarkers import biomarkers as run
+
+    tables = [cohort_folder / f"{name}.parquet" for name in ("pathways", "stages", "verdicts")]
+    options = {"settings": settings, "alpha": statistics.alpha, "simulated": simulated}
+    run(gene_scores, *tables, replication, out, **options)
+
+
+@app.command()
+def report(
+    cohort_folder: Input,
+    config: Annotated[str, typer.Option(help="The whole run config: a file, or JSON.")],
+    cohort: Annotated[str, typer.Option(help="Name of the cohort.")],
+    out: Annotated[Path | None, typer.Option(help="By default the cohort's folder.")] = None,
+    replication: Annotated[Path | None, typer.Option(help="Folder of the replication.")] = None,
+) -> None:
+    """Draw the figures and write the report of one cohort."""
+    whole_config = validate_config(parse_settings(config))
+    from scsw.report.report import report as run
+
+    run(
+        cohort_folder,
+        out or cohort_folder,
+        config=whole_config,
+        cohort=cohort,
+        replication_dir=replication,
+    )
+
+
+@app.command()
+def summary(run_folder: Input) -> None:
+    """Print where the reports of a run are, and their verdicts."""
+    from scsw.report.summary import print_summary
+
+    print_summary(run_folder)
+
+
+@app.command()
+def table(
+    path: Input, rows: Annotated[int | None, typer.Option(help="Only the first rows.")] = None
+) -> None:
+    """Print a table as TSV."""
+    from scsw.files import read_table
+
+    found = read_table(path)
+    found = found if rows is None else found.head(rows)
+    try:
+        found.to_csv(sys.stdout, sep="\t", index=False)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@app.command("check-config")
+def check_config(config: Annotated[str, typer.Argument(help="Config file, or JSON.")]) -> None:
+    """Check a run config and print it with all defaults filled in."""
+    print(json.dumps(validate_config(parse_settings(config)), indent=2))
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one message and exit status 2."""
+    try:
+        app()
+    except ScswError as error:
+        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="bold red", markup=False)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Cohorts: readers of public files, harmonised annotation, quality control, donor splits."""

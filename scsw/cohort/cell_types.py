@@ -1,0 +1,114 @@
+"""Cell types of each source: aliases of their names, and the broad class of each."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+# SEA-AD: some releases shorten four of the 24 subclasses.
+SEA_AD_ALIASES = {
+    "Astro": "Astrocyte",
+    "Oligo": "Oligodendrocyte",
+    "Micro-PVM": "Microglia-PVM",
+    "Endo": "Endothelial",
+}
+SEA_AD_CLASSES = {
+    **dict.fromkeys(
+        ["Lamp5 Lhx6", "Lamp5", "Pax6", "Sncg", "Vip", "Sst Chodl", "Sst", "Pvalb", "Chandelier"],
+        "inhibitory",
+    ),
+    **dict.fromkeys(
+        ["L2/3 IT", "L4 IT", "L5 IT", "L6 IT", "L6 IT Car3", "L5 ET", "L6 CT", "L6b", "L5/6 NP"],
+        "excitatory",
+    ),
+    **dict.fromkeys(["Astrocyte", "Oligodendrocyte", "OPC"], "glia"),
+    "Microglia-PVM": "immune",
+    **dict.fromkeys(["Endothelial", "VLMC"], "vascular"),
+}
+# SEA-AD's own classes, for subclasses of other regions that the list above lacks.
+SEA_AD_BROAD = {
+    "Neuronal: GABAergic": "inhibitory",
+    "Neuronal: Glutamatergic": "excitatory",
+    "inh": "inhibitory",
+    "exc": "excitatory",
+}
+
+# Mathys 2019, column broad.cell.type.
+MATHYS_2019_CLASSES = {
+    "Ex": "excitatory",
+    "In": "inhibitory",
+    "Ast": "glia",
+    "Oli": "glia",
+    "Opc": "glia",
+    "Mic": "immune",
+    "End": "vascular",
+    "Per": "vascular",
+}
+
+# Terms of the Cell Ontology that stand alone where a file gives no names.
+CELL_ONTOLOGY_CLASSES = {
+    "CL:0000127": "glia",  # astrocyte
+    "CL:0000128": "glia",  # oligodendrocyte
+    "CL:0002453": "glia",  # oligodendrocyte precursor cell
+    "CL:0000129": "immune",  # microglial cell
+    "CL:0000235": "immune",  # macrophage
+    "CL:0000576": "immune",  # monocyte
+    "CL:0000084": "immune",  # T cell
+    "CL:0000236": "immune",  # B cell
+    "CL:0000623": "immune",  # natural killer cell
+    "CL:0000115": "vascular",  # endothelial cell
+    "CL:0000669": "vascular",  # pericyte
+    "CL:0000679": "excitatory",  # glutamatergic neuron
+    "CL:0000617": "inhibitory",  # GABAergic neuron
+}
+
+# Searched in this order: "vascular leptomeningeal cell" is no neuron, "microglia" no macroglia.
+_PATTERNS = {
+    "immune": r"microglia|macrophage|\bmic(ro)?\b|pvm\b|monocyte|myeloid|lymphocyte|leukocyte"
+    r"|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil|plasma cell",
+    "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bmural\b|\bendo\b",
+    "glia": r"\bastro|\boligo|\bopc\b|ependym|bergmann glia",
+    "inhibitory": r"gaba|inhibitory|interneuron|chandelier|\binh\b|medium spiny"
+    r"|\b(pvalb|sst|vip|lamp5|sncg)\b",
+    "excitatory": r"glutamat|excitatory|pyramidal|\bexc\b|intratelencephalic|corticothalamic"
+    r"|near-projecting|\bl[2-6][^ ]* (it|et|ct|np)\b|\bl6b\b",
+}
+
+
+def class_of_name(name: str) -> str:
+    """Return the cell class that a cell type's name or ontology term tells, else ``"other"``."""
+    if name in CELL_ONTOLOGY_CLASSES:
+        return CELL_ONTOLOGY_CLASSES[name]
+    for cell_class, pattern in _PATTERNS.items():
+        if re.search(pattern, name, flags=re.IGNORECASE):
+            return cell_class
+    return "other"
+
+
+def classes(
+    cell_type: pd.Series,
+    known: dict[str, str] | None = None,
+    *further: tuple[pd.Series, dict[str, str]],
+) -> pd.Series:
+    """Return the class of each cell.
+
+    Parameters
+    ----------
+    cell_type
+        Names, one per cell.
+    known
+        Classes of a source's own names; other names are read by `class_of_name`.
+    further
+        Further columns and their own names, asked in turn where the class is still ``"other"``.
+
+    Returns
+    -------
+    pandas.Series
+        One of the six classes per cell.
+    """
+    result = pd.Series("other", index=cell_type.index, dtype=object)
+    for column, table in ((cell_type, known or {}), *further):
+        names = {name: table.get(name) or class_of_name(name) for name in column.unique()}
+        result = result.where(result != "other", column.map(names))
+    return result

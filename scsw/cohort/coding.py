@@ -1,0 +1,174 @@
+"""From a source's texts to the codings of the harmonised table.
+
+Every decoder takes one text and returns its value, or raises `ValueError` if it cannot be read.
+Decoders see each distinct value once, whatever the number of cells.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scsw.errors import ScswError
+
+Decoder = Callable[[str], Any]
+
+# Never "none": in a plaque score it could mean that none were found.
+MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "<na>", "unknown", "unavailable"})
+
+_ROMAN = {"0": 0, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
+
+
+def as_text(value: Any) -> str:
+    """Return a cell of a table as stripped text: missing as "", 34.0 as "34"."""
+    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace").strip()
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def text(values: pd.Series) -> pd.Series:
+    """Return a column as stripped text, missing values as ""."""
+    return _per_distinct_value(values, lambda value: value).astype(object)
+
+
+def is_missing(values: pd.Series) -> np.ndarray:
+    """Return where a text column says that nothing is known; bool, shape (cells,)."""
+    return values.str.casefold().isin(MISSING_TEXTS).to_numpy()
+
+
+def decoded(
+    values: pd.Series,
+    decode: Decoder,
+    *,
+    missing: Any,
+    field: str,
+    expected: str,
+    also_missing: tuple[str, ...] = (),
+) -> pd.Series:
+    """Decode a column of a source.
+
+    Parameters
+    ----------
+    values
+        The source's column; its name is used in messages.
+    decode
+        Decoder of one text.
+    missing
+        The value for missing texts.
+    field
+        Harmonised name of the column.
+    expected
+        What the decoder accepts, for the message.
+    also_missing
+        Further texts that mean missing, compared without regard to case.
+
+    Raises
+    ------
+    ScswError
+        Naming the column and the values that the decoder refuses.
+    """
+    absent = MISSING_TEXTS | {word.casefold() for word in also_missing}
+    refused = []
+
+    def one(value: str) -> Any:
+        if value.casefold() in absent:
+            return missing
+        try:
+            return decode(value)
+        except ValueError:
+            refused.append(value)
+            return missing
+
+    result = _per_distinct_value(values, one)
+    if refused:
+        raise ScswError(
+            f"column {values.name!r} holds {_listed(refused)}, which is no value of {field}",
+            expected=expected,
+            fix=f"correct the file, or name another column under `columns: {field}:` "
+            "in the config (an empty name leaves the field out)",
+        )
+    return result
+
+
+def choice(values: Mapping[str, Any]) -> Decoder:
+    """Return a decoder of whole texts, without regard to case; never of substrings."""
+    folded = {key.casefold(): value for key, value in values.items()}
+
+    def decode(value: str) -> Any:
+        if value.casefold() not in folded:
+            raise ValueError(value)
+        return folded[value.casefold()]
+
+    return decode
+
+
+def number(low: float, high: float) -> Decoder:
+    """Return a decoder of numbers within bounds, both included."""
+
+    def decode(value: str) -> float:
+        result = float(value)
+        if not low <= result <= high:
+            raise ValueError(value)
+        return result
+
+    return decode
+
+
+def integer(low: int, high: int) -> Decoder:
+    """Return a decoder of whole numbers within bounds, both included; "3.0" is 3."""
+
+    def decode(value: str) -> int:
+        result = number(low, high)(value)
+        if not result.is_integer():
+            raise ValueError(value)
+        return int(result)
+
+    return decode
+
+
+def age_years(value: str) -> float:
+    """Decode an age; "90+" is 90."""
+    return number(0, 130)(value.removesuffix("+").strip())
+
+
+def age_is_censored(value: str) -> bool:
+    """Tell whether an age is a lower bound, such as "90+"."""
+    return value.endswith("+")
+
+
+def braak(value: str) -> int:
+    """Decode a Braak stage: "Braak V", "V" or "5"."""
+    stage = re.sub(r"^braak\s*(stage)?\s*", "", value.casefold())
+    return _ROMAN[stage] if stage in _ROMAN else integer(0, 6)(stage)
+
+
+def thal(value: str) -> int:
+    """Decode a Thal phase: "Thal 4" or "4"."""
+    return integer(0, 5)(re.sub(r"^thal\s*(phase)?\s*", "", value.casefold()))
+
+
+def apoe_genotype(value: str) -> str:
+    """Decode an APOE genotype: "3/4", "34", "E3/E4" and "e4/e3" are all "34"."""
+    alleles = re.fullmatch(r"[eε]?([234])[/|,\s]*[eε]?([234])", value.casefold())
+    if not alleles:
+        raise ValueError(value)
+    return "".join(sorted(alleles.groups()))
+
+
+def _per_distinct_value(values: pd.Series, function: Callable[[str], Any]) -> pd.Series:
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    results = pd.Series([function(as_text(value)) for value in distinct])
+    return pd.Series(results.to_numpy()[codes], index=values.index, name=values.name)
+
+
+def _listed(values: list[str]) -> str:
+    shown = ", ".join(repr(value) for value in sorted(set(values))[:5])
+    return shown + (" and others" if len(set(values)) > 5 else "")

@@ -1,0 +1,53 @@
+"""Harmonised fields that the sources write alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from scsw.cohort import coding
+from scsw.cohort.columns import Columns
+
+TRUTH = {"True": True, "False": False, "Y": True, "N": False, "1": True, "0": False}
+_AGE = "years, such as 84 or 90+"
+_APOE = "a genotype such as 3/4, 34 or E3/E4"
+
+
+def cell_fields(found: Columns) -> dict[str, pd.Series]:
+    """Read what is said of single cells: donor, region, assay, batch, supertype, doublet score."""
+    names = ("donor_id", "region", "assay", "batch", "supertype")
+    return {name: found.text(name) for name in names} | {
+        "doublet_score": found.decoded(
+            "doublet_score", coding.number(0, 1e3), np.nan, "a number from 0 up"
+        )
+    }
+
+
+def donor_fields(
+    found: Columns, sexes: dict[str, str], also_missing: tuple[str, ...] = ()
+) -> dict[str, pd.Series]:
+    """Read sex, age, post-mortem interval, APOE genotype, pseudo-progression and reference mark.
+
+    Parameters
+    ----------
+    found
+        The source's columns.
+    sexes
+        The source's words for ``female`` and ``male``.
+    also_missing
+        Words that stand for a missing value in this source.
+    """
+    sex = coding.choice(sexes)
+    return {
+        "sex": found.decoded("sex", sex, "unknown", ", ".join(sexes), also_missing),
+        "age_death": found.decoded("age_death", coding.age_years, np.nan, _AGE, also_missing),
+        "age_censored": found.decoded(
+            "age_death", coding.age_is_censored, False, _AGE, also_missing
+        ),
+        "pmi": found.decoded("pmi", coding.number(0, 1e4), np.nan, "hours", also_missing),
+        "apoe_genotype": found.decoded(
+            "apoe_genotype", coding.apoe_genotype, "", _APOE, also_missing
+        ),
+        "cps": found.decoded("cps", coding.number(0, 1), np.nan, "0 to 1", also_missing),
+        "is_reference": found.decoded("is_reference", coding.choice(TRUTH), False, "True or False"),
+    }

@@ -1,0 +1,48 @@
+"""Effects per edit and per cell type, from the additive statistics in ``effects.parquet``."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+EDIT = ["arm", "seed", "weight_set", "candidate_id", "family", "block", "row", "column"]
+
+
+def mean_effect(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the rise in mean NLL of each edit, averaged over donors.
+
+    Cells are pooled within a donor and donors count alike, as in ``verdicts.parquet``.
+
+    Parameters
+    ----------
+    effects
+        Rows of ``effects.parquet`` of one mode and scale.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `EDIT` and ``effect_nll`` (nats per cell).
+    """
+    return _averaged(effects, EDIT)
+
+
+def cell_type_effect(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the rise in mean NLL of each edit and cell type, averaged over donors.
+
+    A donor without cells of a type does not enter that type's mean.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `EDIT`, ``cell_type`` and ``effect_nll`` (nats per cell).
+    """
+    return _averaged(effects, [*EDIT, "cell_type"])
+
+
+def _averaged(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    measured = effects[effects["n_cells"] > 0]
+    sums = measured.groupby([*by, "donor_id"], observed=True, sort=True, dropna=False)[
+        ["n_cells", "sum_nll", "sum_nll_intact"]
+    ].sum()
+    rise = (sums["sum_nll"] - sums["sum_nll_intact"]) / sums["n_cells"]
+    averaged = rise.groupby(level=by, observed=True, sort=True, dropna=False).mean()
+    return averaged.rename("effect_nll").reset_index()

@@ -1,0 +1,34 @@
+"""One module per figure; each has ``draw(tables)``, which returns a figure."""
+
+from collections.abc import Callable
+
+from matplotlib.figure import Figure
+
+from scsw.report.figures import (
+    cohort,
+    collapse,
+    components,
+    controls,
+    finetuning,
+    genes,
+    pathways,
+    pruning,
+    replication,
+    spikes,
+    stages,
+)
+from scsw.report.tables import Tables
+
+DRAW: dict[str, Callable[[Tables], Figure]] = {
+    "cohort": cohort.draw,
+    "finetuning": finetuning.draw,
+    "spikes": spikes.draw,
+    "pruning": pruning.draw,
+    "collapse": collapse.draw,
+    "controls": controls.draw,
+    "genes": genes.draw,
+    "components": components.draw,
+    "pathways": pathways.draw,
+    "stages": stages.draw,
+    "replication": replication.draw,
+}

@@ -1,0 +1,92 @@
+"""Stages: slope of a candidate's activity and effect along the stages of disease."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scsw.report import style
+from scsw.report.tables import Tables
+
+MEASURES = {"contribution": "contribution", "spike": "spike", "effect_nll": "rise in NLL"}
+STAGES = {"adnc": "ADNC", "braak": "Braak", "thal": "Thal", "cerad": "CERAD"}
+STAGES |= {"cognition": "cognition", "cps": "CPS"}
+CANDIDATES = 3
+BAND = 9.5  # mm of height that one cell class takes
+
+
+def draw(t: Tables) -> Figure:
+    """Draw a forest plot per candidate (rows) and measure (columns), donors as units."""
+    best = t.best_candidates(len(t.verdicts))[["seed", "candidate_id"]]
+    best = best.merge(t.stages[["seed", "candidate_id"]].drop_duplicates()).head(CANDIDATES)
+    classes = sorted(t.stages["cell_class"].astype(str).unique())
+    if best.empty:
+        return style.placard("No candidate was tested against the stages of disease.")
+    panel = 14 + BAND * len(classes)
+    fig = style.new_figure(style.DOUBLE, panel * len(best) + 14)
+    axes = fig.subplots(len(best), len(MEASURES), sharey=True, squeeze=False)
+    for row, candidate in zip(axes, best.itertuples(), strict=True):
+        mine = t.stages[
+            (t.stages["seed"] == candidate.seed)
+            & (t.stages["candidate_id"] == candidate.candidate_id)
+        ]
+        for ax, measure in zip(row, MEASURES, strict=True):
+            _panel(ax, mine[mine["measure"] == measure], classes, t.config["statistics"]["alpha"])
+        title = f"seed {candidate.seed}, {candidate.candidate_id}"
+        style.panel_letter(row[0], chr(ord("a") + list(axes[:, 0]).index(row[0])), title)
+    for ax, name in zip(axes[-1], MEASURES.values(), strict=True):
+        ax.set_xlabel(f"slope of {name} (SD per unit)")
+    fig.legend(handles=_key(t.config["statistics"]["alpha"]), loc="outside lower center", ncols=5)
+    return fig
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, classes: list[str], alpha: float) -> None:
+    shifts = dict(zip(STAGES, style.spread(len(STAGES), 0.8), strict=True))
+    for place, cell_class in enumerate(classes):
+        mine = rows[rows["cell_class"].astype(str) == cell_class]
+        tested = mine[mine["status"] == "tested"]
+        if tested.empty:
+            where = ax.get_yaxis_transform()
+            ax.text(0.5, place, "not tested", ha="center", va="center", transform=where)
+        for row in tested.itertuples():
+            _slope(ax, row, place + shifts[row.stage], alpha)
+        if place:
+            ax.axhline(place - 0.5, color=style.LIGHT, linewidth=0.6)
+    ax.axvline(0, color="black", linewidth=0.4)
+    ax.set_yticks(range(len(classes)), [name or "all" for name in classes])
+    ax.set_ylim(len(classes) - 0.5, -0.5)
+    ax.locator_params(axis="x", nbins=4)
+    ax.xaxis.set_major_formatter(style.tick_text)
+
+
+def _slope(ax: Axes, row, y: float, alpha: float) -> None:
+    place = list(STAGES).index(row.stage)
+    colour = style.COLOURS[place]
+    ax.plot(
+        [row.beta_low, row.beta_high], [y, y], color=colour, linewidth=1.6 if row.primary else 0.7
+    )
+    ax.plot(
+        row.beta,
+        y,
+        marker=style.MARKERS[place],
+        markersize=4.5 if row.primary else 3,
+        markerfacecolor=colour if row.q < alpha else "white",
+        markeredgecolor=colour,
+        markeredgewidth=0.7,
+    )
+
+
+def _key(alpha: float) -> list[Line2D]:
+    handles = [
+        Line2D([], [], marker=style.MARKERS[i], color=style.COLOURS[i], linewidth=0.7, label=name)
+        for i, name in enumerate(STAGES.values())
+    ]
+    look = {"marker": "o", "linestyle": "none", "markeredgecolor": "black", "markersize": 4}
+    return [
+        *handles,
+        Line2D([], [], markerfacecolor="black", label=f"q < {alpha:g}", **look),
+        Line2D([], [], markerfacecolor="white", label=f"q ≥ {alpha:g}", **look),
+        Line2D([], [], color=style.GREY, linewidth=1.8, label="primary test"),
+    ]

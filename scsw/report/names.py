@@ -1,0 +1,67 @@
+"""Names of figures, models and arms; free of heavy imports so that the workflow can use it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+FIGURES = (
+    "cohort",
+    "finetuning",
+    "spikes",
+    "pruning",
+    "collapse",
+    "controls",
+    "genes",
+    "components",
+    "pathways",
+    "stages",
+    "replication",
+)
+FORMATS = ("svg", "pdf", "png")
+ARM_LABELS = {
+    "real": "fine-tuned",
+    "pretrained": "pretrained",
+    "untrained": "untrained",
+    "implanted_constant": "implanted, constant",
+    "implanted_informative": "implanted, informative",
+    "shuffled": "shuffled labels",
+}
+AD_GENES = ("APP", "PSEN1", "PSEN2", "MAPT", "TREM2", "APOE", "IL1B", "FOXO3")
+
+
+def figure_names(config: dict[str, Any], cohort: str) -> list[str]:
+    """Return the figures that a run of this config draws for `cohort`, in the report's order.
+
+    Only the config decides, so that a workflow knows its outputs before anything has run. A
+    figure whose table turns out empty is still written and says so.
+    """
+    left_out = set()
+    if len(config["cohorts"]) < 2:
+        left_out.add("replication")
+    if not config["map"]["components"]:
+        left_out.add("components")
+    if not control_models(config, cohort):
+        left_out.add("controls")
+    return [name for name in FIGURES if name not in left_out]
+
+
+def real_seeds(config: dict[str, Any], cohort: str) -> list[int]:
+    """Return the seeds of the fine-tuned models of `cohort`."""
+    own = _entry(config, cohort)["seeds"]
+    return list(config["seeds"] if own is None else own)
+
+
+def control_models(config: dict[str, Any], cohort: str) -> list[tuple[str, int]]:
+    """Return (arm, seed) of the control models of `cohort`; they run on the first seed."""
+    own = _entry(config, cohort)["control_arms"]
+    arms = config["control_arms"] if own is None else own
+    return [(arm, real_seeds(config, cohort)[0]) for arm in arms]
+
+
+def model_label(arm: str, seed: int) -> str:
+    """Return how a model is named in figures and tables."""
+    return f"seed {seed}" if arm == "real" else ARM_LABELS.get(arm, arm)
+
+
+def _entry(config: dict[str, Any], cohort: str) -> dict[str, Any]:
+    return next(entry for entry in config["cohorts"] if entry["name"] == cohort)

@@ -1,0 +1,276 @@
+"""Reads, once, everything that a report shows. Nothing else in this package opens a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pandas as pd
+import pyarrow.parquet as pq
+from anndata.io import read_elem
+
+from scsw.cohort.read import cohort_facts
+from scsw.errors import ScswError
+from scsw.files import read_table, require
+from scsw.report.effects import cell_type_effect, mean_effect
+from scsw.report.names import control_models, real_seeds
+
+MODEL = ["cohort", "arm", "seed"]
+CANDIDATE = [*MODEL, "candidate_id"]
+STAGES = "adnc braak thal cerad cognition".split()
+OBS = "donor_id cell_type cell_class split is_reference".split() + STAGES
+SPIKES = [*MODEL, *"block site channel group_by ratio top_gene".split()]
+EFFECTS = (
+    "arm seed weight_set candidate_id family block row column donor_id cell_type n_cells sum_nll "
+    "sum_nll_intact"
+).split()
+VERDICTS = (
+    "cohort arm seed rank candidate_id family block row column found_by effect_nll effect_low "
+    "effect_high effect_mean_nll effect_accuracy p q null n_test_donors n_controls min_effect "
+    "detectable_effect structural causal verdict reason"
+).split()
+GENES = [*CANDIDATE, *"view cell_type gene score z p q null".split()]
+COMPONENTS = [*MODEL, *"block component effect_nll effect_low effect_high".split()]
+PATHWAYS = [
+    *CANDIDATE,
+    *"view method library gene_set n_genes_in_set n_overlap statistic p q null".split(),
+]
+STAGE_TESTS = [
+    *CANDIDATE,
+    *"measure cell_class stage primary n_donors covariates beta beta_low beta_high".split(),
+    *"p q null status reason".split(),
+]
+CONTROLS = [
+    *MODEL,
+    *"expectation found_rank candidate_id verdict n_causal passed outcome".split(),
+]
+BIOMARKERS = (
+    "gene rank read_in_z write_out_z n_pathways stage_q replication seeds statement"
+).split()
+REPLICATION = {
+    "genes": (
+        "cohort_a cohort_b seed_a seed_b candidate_a candidate_b view n_genes spearman p q null"
+    ).split(),
+    "pathways": (
+        "cohort_a cohort_b candidate_a candidate_b library n_sets spearman p q null"
+    ).split(),
+    "stages": (
+        "cohort_a cohort_b candidate_a candidate_b cell_class stage beta_a beta_b same_sign p q "
+        "null"
+    ).split(),
+}
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What one cohort's report is drawn from. A table that a run did not make is empty.
+
+    Attributes
+    ----------
+    effects
+        Rise in NLL of each zeroed scalar of the real models (candidates and random controls).
+    type_effects
+        The same by cell type, candidates only.
+    verdicts, arm_verdicts
+        Verdicts of the real models, and of the control models.
+    """
+
+    cohort: str
+    config: dict[str, Any]
+    about: dict[str, Any]
+    obs: pd.DataFrame
+    qc: pd.DataFrame
+    coverage: pd.DataFrame
+    history: pd.DataFrame
+    performance: pd.DataFrame
+    spikes: pd.DataFrame
+    candidates: pd.DataFrame
+    paths: pd.DataFrame
+    stability: pd.DataFrame
+    effects: pd.DataFrame
+    type_effects: pd.DataFrame
+    verdicts: pd.DataFrame
+    arm_verdicts: pd.DataFrame
+    controls: pd.DataFrame
+    genes: pd.DataFrame
+    components: pd.DataFrame
+    pathways: pd.DataFrame
+    stages: pd.DataFrame
+    biomarkers: pd.DataFrame
+    replication: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    @property
+    def simulated(self) -> bool:
+        """True when the run or this cohort's file says that its data are simulated."""
+        return bool(self.config["simulated"] or self.about["simulated"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the fine-tuned models."""
+        return real_seeds(self.config, self.cohort)
+
+    @property
+    def control_models(self) -> list[tuple[str, int]]:
+        """(arm, seed) of the control models."""
+        return control_models(self.config, self.cohort)
+
+    @property
+    def models(self) -> list[tuple[str, int]]:
+        """(arm, seed) of all models, the fine-tuned ones first."""
+        return [("real", seed) for seed in self.seeds] + self.control_models
+
+    def best_candidates(self, n: int) -> pd.DataFrame:
+        """Return the `n` best verdict rows over all fine-tuned models: causal first, by rank."""
+        order = self.verdicts.assign(later=~self.verdicts["causal"].astype(bool))
+        return order.sort_values(["later", "rank", "seed"], kind="stable").head(n)
+
+
+def read_tables(
+    cohort_dir: str | Path,
+    *,
+    config: dict[str, Any],
+    cohort: str,
+    replication_dir: str | Path | None = None,
+) -> Tables:
+    """Read the tables of one cohort.
+
+    Parameters
+    ----------
+    cohort_dir
+        ``results/<run>/<cohort>``.
+    config
+        The run's config with all defaults, from `scsw.settings.validate_config`.
+    replication_dir
+        ``results/<run>/replication``, where there is more than one cohort.
+
+    Raises
+    ------
+    ScswError
+        If a table that every run makes is missing, or a table lacks a column.
+    """
+    folder = require(cohort_dir)
+    seeds = real_seeds(config, cohort)
+    real = [("real", seed) for seed in seeds]
+    arms = control_models(config, cohort)
+    about = cohort_facts(require(folder / "cohort.h5ad"))
+    effects, type_effects = _effects(folder, seeds)
+    return Tables(
+        cohort=cohort,
+        config=config,
+        about=about,
+        obs=_read_obs(folder / "cohort.h5ad"),
+        qc=read_table(folder / "qc.tsv"),
+        coverage=read_table(folder / "coverage.tsv"),
+        history=_of_models(folder, real, "model/history.parquet", add_model=True),
+        performance=_of_models(folder, real + arms, "model/performance.parquet", optional=arms),
+        spikes=_of_models(
+            folder, real + arms, "search/spikes.parquet", SPIKES, [("group_by", "==", "all")], arms
+        ),
+        candidates=_of_models(folder, real + arms, "search/candidates.parquet", optional=arms),
+        paths=_of_models(folder, real, "search/paths.parquet"),
+        stability=_optional(folder / "stability.parquet"),
+        effects=effects,
+        type_effects=type_effects,
+        verdicts=_real(_read(folder / "verdicts.parquet", VERDICTS), seeds),
+        arm_verdicts=_of_models(folder, arms, "prune/verdicts.parquet", VERDICTS, optional=arms),
+        controls=_optional(folder / "controls.parquet", CONTROLS),
+        genes=_of_models(
+            folder, real, "map/gene_scores.parquet", GENES, [("cell_type", "==", "all")], real
+        ),
+        components=_of_models(
+            folder, real, "map/components.parquet", COMPONENTS, optional=real
+        ).drop_duplicates(),
+        pathways=_real(_optional(folder / "pathways.parquet", PATHWAYS), seeds),
+        stages=_real(_optional(folder / "stages.parquet", STAGE_TESTS), seeds),
+        biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
+        replication=_replication(replication_dir, cohort),
+    )
+
+
+def _read_obs(path: Path) -> pd.DataFrame:
+    """Read the needed columns of a cohort's cells, without its counts."""
+    with h5py.File(require(path), "r") as file:
+        absent = sorted(set(OBS) - set(file["obs"]))
+        if absent:
+            raise ScswError(
+                f"{path} has no obs column {', '.join(absent)}",
+                expected="a cohort written by `scsw preprocess`",
+                fix="run the preprocess step again",
+            )
+        return pd.DataFrame({name: read_elem(file["obs"][name]) for name in OBS})
+
+
+def _read(
+    path: Path, columns: list[str] | None = None, filters: list[tuple] | None = None
+) -> pd.DataFrame:
+    """Read some columns and rows of a Parquet table, or the columns of a TSV."""
+    if path.suffix == ".tsv":
+        table = read_table(path)
+        present = list(table.columns)
+    else:
+        present = pq.read_schema(require(path)).names
+    absent = [name for name in columns or [] if name not in present]
+    if absent:
+        raise ScswError(
+            f"{path} has no column {', '.join(absent)}",
+            expected="the columns listed in docs/outputs.md",
+            fix="run the step that writes this table again",
+        )
+    if path.suffix == ".tsv":
+        return table[columns] if columns else table
+    return pd.read_parquet(path, columns=columns, filters=filters)
+
+
+def _optional(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    return _read(path, columns) if path.exists() else pd.DataFrame(columns=columns)
+
+
+def _of_models(
+    folder: Path,
+    models: list[tuple[str, int]],
+    name: str,
+    columns: list[str] | None = None,
+    filters: list[tuple] | None = None,
+    optional: list[tuple[str, int]] | None = None,
+    add_model: bool = False,
+) -> pd.DataFrame:
+    """Read one table of several models and stack them in the order of `models`."""
+    found = []
+    for arm, seed in models:
+        path = folder / arm / str(seed) / name
+        if not path.exists() and (arm, seed) in (optional or []):
+            continue
+        table = _read(path, columns, filters)
+        found.append(table.assign(arm=arm, seed=seed) if add_model else table)
+    found = [table for table in found if len(table)] or found[:1]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summarise the zeroing effects model by model: all of them at once may be large."""
+    zeroed = [("mode", "==", "zero"), ("scale", "==", 0.0)]
+    per_edit, per_type = [], []
+    for seed in seeds:
+        edits = _read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
+        per_edit.append(mean_effect(edits))
+        per_type.append(cell_type_effect(edits[edits["weight_set"] == "candidate"]))
+    return pd.concat(per_edit, ignore_index=True), pd.concat(per_type, ignore_index=True)
+
+
+def _real(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
+    kept = (table["arm"] == "real") & table["seed"].isin(seeds)
+    return table[kept].reset_index(drop=True)
+
+
+def _replication(folder: str | Path | None, cohort: str) -> dict[str, pd.DataFrame]:
+    """Read the comparisons that this cohort takes part in."""
+    tables = {}
+    for name, wanted in REPLICATION.items():
+        table = pd.DataFrame(columns=wanted)
+        if folder is not None:
+            table = _read(Path(folder) / f"{name}.parquet", wanted)
+        mine = (table["cohort_a"] == cohort) | (table["cohort_b"] == cohort)
+        tables[name] = table[mine].reset_index(drop=True)
+    return tables

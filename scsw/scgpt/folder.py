@@ -1,0 +1,45 @@
+"""Write a scGPT folder that any scGPT tool can load."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scsw.errors import ScswError
+from scsw.files import sha256, write_json
+
+
+def write_folder(
+    out: Path, model: nn.Module, args: dict[str, Any], vocabulary: Path, labels: list[str]
+) -> None:
+    """Write ``args.json``, ``vocab.json`` (same bytes), ``best_model.pt`` and ``labels.json``."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(args, out / "args.json")
+    write_json(labels, out / "labels.json")
+    shutil.copyfile(vocabulary, out / "vocab.json")
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    torch.save(state, out / "best_model.pt")
+
+
+def check_vocabulary(folder: str | Path, facts: dict[str, Any]) -> None:
+    """Raise unless the folder's vocabulary is the one the cohort was matched to.
+
+    Parameters
+    ----------
+    folder
+        scGPT folder.
+    facts
+        The cohort's ``uns["scsw"]``.
+    """
+    found, expected = sha256(Path(folder) / "vocab.json"), facts["vocabulary_sha256"]
+    if found != expected:
+        raise ScswError(
+            f"{folder}/vocab.json has sha256 {found[:12]}…, but cohort {facts['cohort']} was "
+            f"matched to the vocabulary {expected[:12]}…",
+            expected="one vocabulary for model and cohort, or token ids would mean other genes",
+            fix="preprocess the cohort again with this model's checkpoint",
+        )

@@ -1,0 +1,1 @@
+"""Search for super-weight-like parameters and measure what they do."""

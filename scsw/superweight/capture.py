@@ -1,0 +1,74 @@
+"""Read activations inside a model through removable hooks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from torch import Tensor, nn
+
+# Where a site lies in an encoder layer: sub-module, and whether its input or output is meant.
+ENCODER_SITES = {
+    "attn_heads": ("self_attn.out_proj", "input"),
+    "attn_out": ("self_attn.out_proj", "output"),
+    "pre_norm1": ("norm1", "input"),
+    "mlp_in": ("norm1", "output"),
+    "mlp_hidden": ("linear2", "input"),
+    "mlp_out": ("linear2", "output"),
+    "pre_norm2": ("norm2", "input"),
+    "out": ("norm2", "output"),
+}
+
+
+@contextlib.contextmanager
+def capture(
+    points: dict[str, tuple[nn.Module, str]], receive: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Call ``receive(name, tensor)`` each time a point is passed in a forward pass.
+
+    Parameters
+    ----------
+    points
+        For each name a module and ``"input"`` or ``"output"``.
+    receive
+        Gets the detached tensor; it must not change it.
+
+    Raises
+    ------
+    RuntimeError
+        On leaving, if a forward pass was made and a point was not passed: a fused path that skips
+        sub-modules would otherwise look like a model without spikes.
+    """
+    fired = dict.fromkeys(points, 0)
+
+    def hook(name: str, side: str) -> Callable:
+        def run(_module: nn.Module, inputs: tuple, output: Tensor | None = None) -> None:
+            tensor = inputs[0] if side == "input" else output
+            if tensor.is_nested:
+                raise RuntimeError(f"{name} is a nested tensor: padding cannot be told from tokens")
+            fired[name] += 1
+            receive(name, tensor.detach())
+
+        return run
+
+    handles = []
+    for name, (module, side) in points.items():
+        register = module.register_forward_pre_hook if side == "input" else module.register_forward_hook
+        handles.append(register(hook(name, side)))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+    if len(set(fired.values())) > 1:
+        raise RuntimeError(f"hooks fired unequally, so part of the model was not seen: {fired}")
+
+
+def encoder_points(layers: list[nn.Module], sites: list[str]) -> dict[str, tuple[nn.Module, str]]:
+    """Return the capture points ``{block}.{site}`` of encoder layers."""
+    points = {}
+    for block, layer in enumerate(layers):
+        for site in sites:
+            module, side = ENCODER_SITES[site]
+            points[f"{block}.{site}"] = (layer.get_submodule(module), side)
+    return points

@@ -1,0 +1,162 @@
+"""Step `implant`: make one scalar extreme before fine-tuning, as a positive control.
+
+Two kinds: *constant*, a bias feeds the hidden unit; *informative*, the hidden unit is wired to the
+marker genes of one cell type. The place is drawn at random and sealed in a file that only the step
+`controls` reads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from anndata import AnnData
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from torch import nn
+
+from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.errors import ScswError
+from scsw.files import read_json, require, whole, write_json
+from scsw.provenance import recorded
+from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.device import prepare
+from scsw.scgpt.folder import check_vocabulary, write_folder
+from scsw.scgpt.model import encoder_layers, load_model, read_args
+from scsw.scgpt.objectives import forward
+from scsw.superweight.capture import capture, encoder_points
+
+KINDS = ("implanted_constant", "implanted_informative")
+WEIGHT = 20.0
+MODULE_GENES = 10
+_MODULE_CELLS = 256  # training cells from which the gene module's direction is learnt
+
+
+def implant(
+    start: str | Path,
+    cohort: str | Path,
+    out: str | Path,
+    *,
+    kind: str,
+    compute: SimpleNamespace,
+    seed: int = 0,
+) -> None:
+    """Write the starting folder with one implanted scalar, and ``sealed.json``.
+
+    Parameters
+    ----------
+    start
+        Starting scGPT folder.
+    cohort
+        ``cohort.h5ad``; the informative kind reads its training cells.
+    out
+        Folder to write.
+    kind
+        ``implanted_constant`` or ``implanted_informative``.
+    compute
+        Section ``compute`` of the config.
+    seed
+        Seed of the place.
+    """
+    start, cohort, out = require(start), require(cohort), Path(out)
+    if kind not in KINDS:
+        raise ScswError(f"unknown kind of implant: {kind}", expected=" or ".join(KINDS))
+    facts = cohort_facts(cohort)
+    check_vocabulary(start, facts)
+    prepare(compute)
+    with (
+        recorded(
+            "implant",
+            out.parent,
+            inputs={"start": start, "cohort": cohort},
+            parameters={"kind": kind, "weight": WEIGHT},
+            seed=seed,
+            simulated=facts["simulated"],
+        ),
+        whole(out) as folder,
+    ):
+        model = load_model(start)
+        place = draw_place(model, kind, seed)
+        sealed = {"kind": kind, "weight": WEIGHT, **place}
+        if kind == "implanted_constant":
+            implant_constant(model, place)
+        else:
+            cells = read_cohort(cohort, ["train"])
+            cell_type, genes = marker_genes(cells, seed)
+            wire_to_genes(model, place, cells, genes, start, compute)
+            sealed |= {"cell_type": cell_type, "genes": genes}
+        labels = read_json(start / "labels.json")
+        write_folder(folder, model, read_args(start), start / "vocab.json", labels)
+        write_json(sealed, folder / "sealed.json")
+
+
+def draw_place(model: nn.Module, kind: str, seed: int) -> dict[str, int]:
+    """Draw block, row and column; never the last block, whose gene tokens no classifier reads."""
+    layers = encoder_layers(model)
+    rng = np.random.default_rng([seed, KINDS.index(kind), 7])
+    rows, columns = layers[0].linear2.weight.shape
+    block = int(rng.integers(max(1, len(layers) - 1)))
+    return {"block": block, "row": int(rng.integers(rows)), "column": int(rng.integers(columns))}
+
+
+@torch.no_grad()
+def implant_constant(model: nn.Module, place: dict[str, int]) -> None:
+    """Let a bias feed the hidden unit, so that the scalar adds the same at every token."""
+    layer = encoder_layers(model)[place["block"]]
+    layer.linear2.weight[place["row"], place["column"]] = WEIGHT
+    layer.linear1.bias[place["column"]] = 1.0
+
+
+def marker_genes(cells: AnnData, seed: int) -> tuple[str, list[str]]:
+    """Draw a cell type and return its genes of largest detection difference to all other types."""
+    types = cells.obs["cell_type"].astype(str)
+    frequent = sorted(types.value_counts()[lambda n: n >= max(10, len(types) // 50)].index)
+    cell_type = str(np.random.default_rng([seed, 8]).choice(frequent))
+    own = (types == cell_type).to_numpy()
+    detected = cells.X > 0
+    difference = np.asarray(detected[own].mean(0) - detected[~own].mean(0)).ravel()
+    best = np.argsort(-difference, kind="stable")[:MODULE_GENES]
+    return cell_type, [str(gene) for gene in cells.var_names[best]]
+
+
+def wire_to_genes(
+    model: nn.Module,
+    place: dict[str, int],
+    cells: AnnData,
+    genes: list[str],
+    start: Path,
+    compute: SimpleNamespace,
+) -> None:
+    """Set the hidden unit to fire at the tokens of a gene module and hardly elsewhere.
+
+    The direction is that of a shrunken linear discriminant (scikit-learn) between the module's
+    tokens and all others at the input of linear1; it is scaled so that the unit is 1 at the mean
+    module token and 0 at the 95th percentile of the others.
+    """
+    rows = np.unique(np.linspace(0, cells.n_obs - 1, min(_MODULE_CELLS, cells.n_obs)).astype(int))
+    layer, block = encoder_layers(model)[place["block"]], place["block"]
+    module = set(cells.var.loc[genes, "token_id"])
+    inputs, inside = [], []
+    kept: dict[str, torch.Tensor] = {}
+    points = {"in": encoder_points(encoder_layers(model), ["mlp_in"])[f"{block}.mlp_in"]}
+    with torch.no_grad(), capture(points, kept.__setitem__):
+        for batch in cohort_tokenizer(cells, start).batches(rows, compute.batch_size):
+            forward(model, batch)
+            inputs.append(kept["in"][batch.real].double().numpy())
+            inside.append(np.isin(batch.genes[batch.real].numpy(), list(module)))
+    x, own = np.concatenate(inputs), np.concatenate(inside)
+    if own.sum() < 2:
+        raise ScswError(
+            f"the genes {genes} are hardly detected, so no unit can be wired to them",
+            fix="raise model.max_seq_len, or leave the arm implanted_informative out",
+        )
+    direction = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x, own).coef_[0]
+    score = x @ direction
+    zero, one = np.quantile(score[~own], 0.95), score[own].mean()
+    scale = 1 / max(one - zero, 1e-6 * score.std())
+    column = place["column"]
+    with torch.no_grad():
+        layer.linear1.weight[column] = torch.from_numpy(direction * scale).float()
+        layer.linear1.bias[column] = float(-zero * scale)
+        layer.linear2.weight[place["row"], column] = WEIGHT

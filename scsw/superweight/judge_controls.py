@@ -1,0 +1,94 @@
+"""Step `controls`: did the control arms come out as they must?
+
+This is the only step that reads ``sealed.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from scsw.files import read_json, read_table, write_table
+from scsw.provenance import recorded
+
+EXPECTATIONS = {
+    "pretrained": "for comparison only",
+    "untrained": "no candidate is causal",
+    "shuffled": "no candidate is causal for cell types",
+    "implanted_constant": "the sealed scalar is found and judged causal, constant",
+    "implanted_informative": "the sealed scalar is found and judged causal, informative",
+}
+COLUMNS = (
+    "cohort arm seed expectation found_rank candidate_id verdict n_causal passed outcome"
+).split()
+
+
+def judge_controls(
+    arms: Mapping[str, str | Path], out: str | Path, *, simulated: bool = False
+) -> None:
+    """Write one row per control arm (contract: ``controls.parquet``).
+
+    Parameters
+    ----------
+    arms
+        Folder of one seed by arm, ``results/<run>/<cohort>/<arm>/<seed>``. May be empty.
+    out
+        Parquet file to write.
+    simulated
+        Whether the run's cohorts are simulated; for the provenance.
+    """
+    out = Path(out)
+    inputs = {arm: Path(folder) / "prune" / "verdicts.parquet" for arm, folder in arms.items()}
+    with recorded("controls", out.parent, inputs=inputs, parameters={}, simulated=simulated):
+        rows = [judge_arm(arm, Path(folder)) for arm, folder in arms.items()]
+        table = pd.DataFrame(rows, columns=COLUMNS)
+        table["passed"] = table["passed"].astype("boolean")
+        table["found_rank"] = table["found_rank"].astype("float64")
+        write_table(table, out)
+
+
+def judge_arm(arm: str, folder: Path) -> dict:
+    """Compare one arm's verdicts with what they must be."""
+    verdicts = read_table(folder / "prune" / "verdicts.parquet")
+    row = {
+        "cohort": verdicts["cohort"].iloc[0],
+        "arm": arm,
+        "seed": verdicts["seed"].iloc[0],
+        "expectation": EXPECTATIONS[arm],
+        "candidate_id": "",
+        "verdict": "",
+        "n_causal": int(verdicts["causal"].sum()),
+    }
+    if arm.startswith("implanted"):
+        return row | _judge_implant(verdicts, read_json(folder / "implant" / "sealed.json"))
+    if (verdicts["verdict"] == "not assessable").all():
+        return row | {"passed": None, "outcome": verdicts["reason"].iloc[0]}
+    if arm == "pretrained":
+        return row | {"passed": None, "outcome": f"{row['n_causal']} candidates are causal"}
+    clean = row["n_causal"] == 0
+    outcome = "no candidate is causal" if clean else f"{row['n_causal']} candidates are causal"
+    return row | {"passed": clean, "outcome": outcome}
+
+
+def _judge_implant(verdicts: pd.DataFrame, sealed: dict) -> dict:
+    place = f"ffn_down.b{sealed['block']}.r{sealed['row']}.c{sealed['column']}"
+    found = verdicts[verdicts["candidate_id"] == place]
+    if found.empty:
+        return {
+            "candidate_id": place,
+            "found_rank": -1,
+            "passed": False,
+            "outcome": "the sealed scalar was not among the candidates",
+        }
+    own = found.iloc[0]
+    grade = "causal, " + sealed["kind"].removeprefix("implanted_")
+    passed = None if own["verdict"] == "not assessable" else own["verdict"] == grade
+    return {
+        "candidate_id": place,
+        "found_rank": int(own["rank"]),
+        "verdict": own["verdict"],
+        "passed": passed,
+        "outcome": f"found at rank {own['rank']}; {own['verdict']}: {own['reason']}",
+    }

@@ -1,0 +1,187 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+from statsmodels.stats.multitest import multipletests
+
+from scsw.biology.replicate import replicate
+from scsw.biology.tables import (
+    PATHWAYS,
+    REPLICATED_GENES,
+    REPLICATED_PATHWAYS,
+    REPLICATED_STAGES,
+    STAGES,
+)
+from scsw.errors import ScswError
+from scsw.settings import section_settings
+
+GENES = [f"GENE{i:03d}" for i in range(150)]
+COLUMNS = {
+    "genes": REPLICATED_GENES,
+    "pathways": REPLICATED_PATHWAYS,
+    "stages": REPLICATED_STAGES,
+}
+SETTINGS = section_settings("replicate", {"permutations": 199})
+
+
+def pathway_rows(cohort, seed, p_of):
+    return pd.DataFrame(
+        [
+            dict.fromkeys(PATHWAYS, "")
+            | {"cohort": cohort, "arm": "real", "seed": seed, "candidate_id": candidate}
+            | {"view": "read_in", "method": method, "library": "lib", "gene_set": f"S{k}", "p": p}
+            | {"n_genes_in_set": 10, "n_overlap": 1, "statistic": 1.0, "q": p}
+            for candidate, values in p_of.items()
+            for method in ("ora", "prerank")
+            for k, p in enumerate(values if method == "ora" else values[::-1])
+        ]
+    )
+
+
+def stage_rows(cohort, seed, tests):
+    keys = ["candidate_id", "measure", "stage", "status", "beta", "p"]
+    empty = dict.fromkeys(STAGES, "") | {"beta_low": np.nan, "beta_high": np.nan, "q": np.nan}
+    return pd.DataFrame(
+        [
+            empty
+            | {"cohort": cohort, "arm": "real", "seed": seed, "cell_class": "immune"}
+            | {"primary": False, "n_donors": 20, **dict(zip(keys, test, strict=True))}
+            for test in tests
+        ]
+    )
+
+
+@pytest.fixture
+def cohorts(tmp_path, make_scores):
+    """Two cohorts: a1 and b2 read alike, with weights of opposite sign; the rest is noise."""
+    rng = np.random.default_rng(0)
+    noise = {name: rng.normal(size=150) for name in ("a1", "a2", "b1", "b2", "w1", "w2")}
+    noise["b2"] = -(3 * noise["a1"] + noise["b2"])
+    scores = {
+        "one": make_scores(
+            {"a1": {"read_in": noise["a1"], "write_out": noise["w1"]},
+             "a2": {"read_in": noise["a2"], "write_out": noise["w2"]}},
+            GENES, cohort="one", seed=5,
+        ),
+        "two": pd.concat([
+            make_scores({"b1": {"read_in": noise["b1"], "write_out": noise["w2"]}}, GENES,
+                        cohort="two"),
+            make_scores({"b2": {"read_in": noise["b2"], "write_out": noise["w1"]}}, GENES,
+                        cohort="two", offset=-100),
+        ]),
+    }  # fmt: skip
+    p = rng.random(40)
+    pathways = {
+        "one": pathway_rows("one", 5, {"a1": p, "a2": rng.random(40)}),
+        "two": pathway_rows("two", 0, {"b2": p**2, "b1": np.ones(40)}),
+    }
+    stages = {
+        "one": stage_rows(
+            "one", 5,
+            [("a1", "contribution", "braak", "tested", 0.5, 0.01),
+             ("a1", "contribution", "cerad", "tested", 0.2, 0.3),
+             ("a1", "contribution", "adnc", "tested", 0.9, 0.001),
+             ("a1", "spike", "braak", "tested", 0.5, 0.01)],
+        ),
+        "two": stage_rows(
+            "two", 0,
+            [("b2", "contribution", "braak", "tested", -0.4, 0.03),
+             ("b2", "contribution", "cerad", "tested", 0.3, 0.2),
+             ("b2", "contribution", "adnc", "not tested", np.nan, np.nan),
+             ("b2", "spike", "braak", "tested", -0.5, 0.01)],
+        ),
+    }  # fmt: skip
+    folders = []
+    for name, seeds in {"one": [5, 0], "two": [0]}.items():
+        folder = tmp_path / "run" / name
+        (folder / "real" / str(seeds[0]) / "map").mkdir(parents=True)
+        scores[name].to_parquet(folder / "real" / str(seeds[0]) / "map" / "gene_scores.parquet")
+        pathways[name].to_parquet(folder / "pathways.parquet")
+        stages[name].to_parquet(folder / "stages.parquet")
+        folders.append((name, folder, seeds))
+    return folders
+
+
+def run(cohorts, out):
+    replicate(cohorts, out, settings=SETTINGS, simulated=True)
+    return {name: pd.read_parquet(out / f"{name}.parquet") for name in COLUMNS}
+
+
+def test_columns_and_models_compared(cohorts, tmp_path):
+    tables = run(cohorts, tmp_path / "out")
+    for name, columns in COLUMNS.items():
+        assert list(tables[name].columns) == list(columns)
+    genes = tables["genes"]
+    assert set(genes["cohort_a"]) == {"one"} and set(genes["cohort_b"]) == {"two"}
+    assert set(genes["seed_a"]) == {5} and set(genes["seed_b"]) == {0}
+    assert genes["q"].tolist() == pytest.approx(multipletests(genes["p"], method="fdr_bh")[1])
+
+
+def test_genes_replicate_whatever_the_sign_of_the_weight(cohorts, tmp_path):
+    genes = run(cohorts, tmp_path / "out")["genes"].set_index(["candidate_a", "view"])
+    assert genes.loc["a1", "candidate_b"].tolist() == ["b2", "b2"]
+    assert genes.loc[("a1", "read_in"), "spearman"] > 0.8
+    assert genes.loc[("a1", "read_in"), "q"] < 0.05
+    assert genes.loc[("a1", "write_out"), "spearman"] == pytest.approx(1)
+    assert genes.loc[("a2", "read_in"), "p"] > 0.05
+    nulls = genes.groupby("view")["null"].unique()
+    assert "matching done again" in nulls["read_in"][0]
+    assert "matched on read_in" in nulls["write_out"][0]
+
+
+def test_pathways_agree_where_the_genes_do(cohorts, tmp_path):
+    pathways = run(cohorts, tmp_path / "out")["pathways"].set_index("candidate_a")
+    assert pathways.loc["a1", "spearman"] == pytest.approx(1)
+    assert pathways.loc["a1", "p"] == 1 / 200 and pathways.loc["a1", "n_sets"] == 40
+    # All of b1's sets have p = 1: no order, no correlation, and no part in the family.
+    assert np.isnan(pathways.loc["a2", ["spearman", "p", "q"]].astype(float)).all()
+    assert pathways.loc["a1", "q"] == pathways.loc["a1", "p"]
+
+
+def test_pathway_p_is_that_of_the_spearman_of_minus_log_p(cohorts, tmp_path):
+    rng = np.random.default_rng(3)
+    values = rng.random((2, 40))
+    pathway_rows("one", 5, {"a1": values[0]}).to_parquet(cohorts[0][1] / "pathways.parquet")
+    pathway_rows("two", 0, {"b2": values[1]}).to_parquet(cohorts[1][1] / "pathways.parquet")
+    row = run(cohorts, tmp_path / "out")["pathways"].iloc[0]
+    expected = spearmanr(*-np.log10(values), alternative="greater")
+    assert row["spearman"] == pytest.approx(expected.statistic)
+    assert row["p"] == pytest.approx(expected.pvalue, abs=0.1)
+
+
+def test_stage_slopes_are_turned_by_the_sign_of_the_contribution(cohorts, tmp_path):
+    stages = run(cohorts, tmp_path / "out")["stages"].set_index("stage")
+    assert set(stages.index) == {"braak", "cerad"}  # adnc was not tested in the second cohort
+    braak, cerad = stages.loc["braak"], stages.loc["cerad"]
+    assert (braak["beta_a"], braak["beta_b"], braak["same_sign"]) == (0.5, 0.4, True)
+    assert braak["p"] == pytest.approx(0.015)
+    assert (cerad["beta_b"], cerad["same_sign"]) == (-0.3, False)
+    assert cerad["p"] == pytest.approx(0.9)
+    assert stages["q"].tolist() == pytest.approx(multipletests([0.015, 0.9], method="fdr_bh")[1])
+
+
+def test_the_same_run_gives_the_same_bytes(cohorts, tmp_path):
+    for name in "ab":
+        run(cohorts, tmp_path / name)
+    for name in COLUMNS:
+        first, second = ((tmp_path / x / f"{name}.parquet").read_bytes() for x in "ab")
+        assert first == second
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_cohort_gives_empty_typed_tables(cohorts, tmp_path, n):
+    tables = run(cohorts[:n], tmp_path / "out")
+    for name, columns in COLUMNS.items():
+        assert len(tables[name]) == 0 and list(tables[name].columns) == list(columns)
+        assert tables[name]["q"].dtype == float
+    record = json.loads((tmp_path / "out" / "replicate.provenance.json").read_text())
+    assert record["simulated"] and record["inputs"] == {}
+
+
+def test_a_missing_table_is_named_and_nothing_is_written(cohorts, tmp_path):
+    (cohorts[1][1] / "stages.parquet").unlink()
+    with pytest.raises(ScswError, match=r"two.stages\.parquet does not exist"):
+        run(cohorts, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True

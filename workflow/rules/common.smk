@@ -1,0 +1,74 @@
+# Validates the config and names files; no step's work is done here.
+import json
+import os
+import shutil
+from pathlib import Path
+
+from scsw.code_hash import code_hash
+from scsw.cohort.sources import input_files
+from scsw.errors import ScswError
+from scsw.settings import validate_config
+from snakemake.exceptions import WorkflowError
+
+try:
+    CONFIG = validate_config(config)
+except ScswError as error:
+    raise WorkflowError(str(error))
+
+RUN = f"{CONFIG['results']}/{CONFIG['run']}"
+COHORTS = {cohort["name"]: cohort for cohort in CONFIG["cohorts"]}
+MODEL = f"{RUN}/{{cohort}}/{{arm}}/{{seed}}"
+SIMULATED = "--simulated" if CONFIG["simulated"] else ""
+UNTUNED = ("untrained", "pretrained")
+IMPLANTED = ("implanted_constant", "implanted_informative")
+
+# One job on a GPU at a time; on CPU the model steps run side by side.
+USES_GPU = CONFIG["compute"]["device"] == "cuda" or (
+    CONFIG["compute"]["device"] == "auto" and shutil.which("nvidia-smi") is not None
+)
+MODEL_THREADS = CONFIG["compute"]["cpu_threads"]
+
+
+wildcard_constraints:
+    cohort="|".join(COHORTS),
+    arm="real|pretrained|untrained|implanted_constant|implanted_informative|shuffled",
+    seed=r"\d+",
+    shard=r"\d+",
+
+
+def settings(*names):
+    """JSON of some config sections: the only settings a step depends on."""
+    return json.dumps({name: CONFIG[name] for name in names}, sort_keys=True)
+
+
+def seeds(cohort):
+    """Seeds of a cohort's real arm."""
+    return COHORTS[cohort]["seeds"] or CONFIG["seeds"]
+
+
+def control_arms(cohort):
+    """Control arms of a cohort; each runs on the first seed."""
+    own = COHORTS[cohort]["control_arms"]
+    return CONFIG["control_arms"] if own is None else own
+
+
+def real_folders(cohort):
+    return [f"{RUN}/{cohort}/real/{seed}" for seed in seeds(cohort)]
+
+
+def control_folders(cohort):
+    return [f"{RUN}/{cohort}/{arm}/{seeds(cohort)[0]}" for arm in control_arms(cohort)]
+
+
+def start_of(wildcards):
+    """The folder that fine-tuning starts from."""
+    return MODEL + ("/implant" if wildcards.arm in IMPLANTED else "/init")
+
+
+def model_of(wildcards):
+    """The model that is searched; an arm without fine-tuning is searched as it starts."""
+    return MODEL + ("/init" if wildcards.arm in UNTUNED else "/model")
+
+
+def provenance(folder, step):
+    return f"{folder}/{step}.provenance.json"

@@ -1,0 +1,70 @@
+# Harmonised cohort -> starting model -> fine-tuned scGPT.
+
+
+rule init:
+    input:
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        vocabulary=f"{RUN}/{{cohort}}/vocab.json",
+        checkpoint=[CONFIG["model"]["checkpoint"]] if CONFIG["model"]["checkpoint"] else [],
+    output:
+        model=directory(f"{MODEL}/init"),
+        provenance=provenance(MODEL, "init"),
+    params:
+        config=settings("model"),
+        fresh=lambda w: "--fresh" if w.arm == "untrained" else "",
+        code=code_hash("scsw.scgpt.init"),
+    log:
+        f"{RUN}/logs/init/{{cohort}}-{{arm}}-{{seed}}.log",
+    resources:
+        gpu=0,
+        mem_mb=8000,
+        runtime=30,
+    shell:
+        "scsw init --cohort {input.cohort:q} --out {output.model:q} {params.fresh}"
+        " --config {params.config:q} --seed {wildcards.seed} &> {log}"
+
+
+rule implant:
+    input:
+        start=f"{MODEL}/init",
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+    output:
+        model=directory(f"{MODEL}/implant"),
+        provenance=provenance(MODEL, "implant"),
+    params:
+        config=settings("compute"),
+        code=code_hash("scsw.superweight.implant"),
+    log:
+        f"{RUN}/logs/implant/{{cohort}}-{{arm}}-{{seed}}.log",
+    threads: MODEL_THREADS
+    resources:
+        gpu=0,
+        mem_mb=16000,
+        runtime=30,
+    shell:
+        "scsw implant {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
+        " --kind {wildcards.arm} --config {params.config:q} --seed {wildcards.seed} &> {log}"
+
+
+rule finetune:
+    input:
+        start=start_of,
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+    output:
+        model=directory(f"{MODEL}/model"),
+        provenance=provenance(MODEL, "finetune"),
+    params:
+        config=settings("finetune", "compute"),
+        code=code_hash("scsw.scgpt.finetune"),
+    log:
+        f"{RUN}/logs/finetune/{{cohort}}-{{arm}}-{{seed}}.log",
+    threads: MODEL_THREADS
+    # The longest jobs start first, so that no core idles at the end.
+    priority: 10
+    resources:
+        gpu=int(USES_GPU),
+        mem_mb=64000,
+        runtime=2880,
+    shell:
+        "scsw finetune {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
+        " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"

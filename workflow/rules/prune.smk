@@ -1,0 +1,56 @@
+# Candidates -> effects on the test donors -> verdicts.
+
+N_SHARDS = CONFIG["prune"]["shards"]
+
+
+rule prune:
+    input:
+        model=model_of,
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        candidates=f"{MODEL}/search/candidates.parquet",
+    output:
+        effects=f"{MODEL}/prune/shards/{{shard}}-of-{N_SHARDS}.parquet",
+        provenance=provenance(f"{MODEL}/prune/shards", f"prune-{{shard}}-of-{N_SHARDS}"),
+    params:
+        config=settings("prune", "compute"),
+        code=code_hash("scsw.superweight.prune"),
+    log:
+        f"{RUN}/logs/prune/{{cohort}}-{{arm}}-{{seed}}-{{shard}}.log",
+    threads: MODEL_THREADS
+    priority: 5
+    resources:
+        gpu=int(USES_GPU),
+        mem_mb=32000,
+        runtime=1440,
+    shell:
+        "scsw prune {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
+        " --out {output.effects:q} --config {params.config:q} --arm {wildcards.arm}"
+        " --seed {wildcards.seed} --shard {wildcards.shard} &> {log}"
+
+
+rule verdict:
+    input:
+        shards=expand(
+            f"{MODEL}/prune/shards/{{shard}}-of-{N_SHARDS}.parquet",
+            shard=range(N_SHARDS),
+            allow_missing=True,
+        ),
+        candidates=f"{MODEL}/search/candidates.parquet",
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+    output:
+        effects=f"{MODEL}/prune/effects.parquet",
+        verdicts=f"{MODEL}/prune/verdicts.parquet",
+        provenance=provenance(f"{MODEL}/prune", "verdict"),
+    params:
+        out=lambda w, output: os.path.dirname(output.verdicts),
+        config=settings("search", "prune", "statistics"),
+        code=code_hash("scsw.superweight.verdicts"),
+    log:
+        f"{RUN}/logs/verdict/{{cohort}}-{{arm}}-{{seed}}.log",
+    resources:
+        gpu=0,
+        mem_mb=8000,
+        runtime=60,
+    shell:
+        "scsw verdict {input.shards:q} --candidates {input.candidates:q}"
+        " --cohort {input.cohort:q} --out {params.out:q} --config {params.config:q} &> {log}"
