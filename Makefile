@@ -16,6 +16,9 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 PINS := pyproject.toml envs/constraints.txt
 
+# One environment serves all rules, and a cohort's folder is named in the config, not derived.
+ACCEPTED_LINTS := Specify a conda environment|Param out is a prefix
+
 # The rules call `scsw`, which must be the one of this environment.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # A setting of another project must not reach this one.
@@ -50,7 +53,9 @@ lint: .venv/installed-dev ## style of Python and Snakemake files
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint
+	$(SNAKEMAKE) --dry-run --quiet > /dev/null
+	@echo "snakemake --lint"
+	@! $(BIN)/snakemake --lint 2>&1 | grep '^    \* ' | grep -vE '$(ACCEPTED_LINTS)'
 
 bench: .venv/installed-dev ## the benchmarks; see benchmarks/results.md
 	$(BIN)/python -m benchmarks

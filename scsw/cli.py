@@ -44,7 +44,7 @@ def sections(config: str | None, *names: str) -> list[SimpleNamespace]:
     given = parse_settings(config)
     found = [section_settings(name, given.get(name)) for name in names]
     threads = str(section_settings("compute", given.get("compute")).cpu_threads)
-    for library in ("OMP", "MKL", "OPENBLAS"):
+    for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
         os.environ[f"{library}_NUM_THREADS"] = threads
     return found
 

@@ -11,8 +11,10 @@ import pandas as pd
 
 from scsw.biology.biomarker_statement import NOT_SCORED, leading_link, statement
 from scsw.biology.gene_evidence import considered_candidates, gene_links, gene_summary
+from scsw.biology.ranking import VIEWS
 from scsw.biology.tables import (
     BIOMARKERS,
+    GENE_SCORES,
     PATHWAYS,
     REPLICATED_GENES,
     STAGES,
@@ -24,7 +26,6 @@ from scsw.files import write_table
 from scsw.provenance import recorded
 
 NAMED_GENES = ("APP", "PSEN1", "PSEN2", "MAPT", "TREM2", "APOE", "IL1B", "FOXO3")
-_SCORE_COLUMNS = "cohort arm seed candidate_id view cell_type gene score z q".split()
 _VERDICT_COLUMNS = "cohort arm seed rank candidate_id causal verdict".split()
 
 
@@ -83,7 +84,9 @@ def biomarkers(
         "biomarkers", out.parent, inputs=inputs, parameters=parameters, simulated=simulated
     ):
         judged = read_columns(verdicts, _VERDICT_COLUMNS)
-        scored = [read_columns(path, _SCORE_COLUMNS) for path in gene_scores]
+        scored = [
+            read_columns(path, GENE_SCORES, cell_type="all", view=VIEWS) for path in gene_scores
+        ]
         staged = read_columns(stages, STAGES)
         considered = considered_candidates(judged, settings.max_candidates)
         links = gene_links(scored, considered, settings.top_genes)

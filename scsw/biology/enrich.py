@@ -12,12 +12,18 @@ from scsw.biology import over_representation as ora
 from scsw.biology import preranked as gsea
 from scsw.biology.gene_sets import Library, find_gmt, read_libraries, within_background
 from scsw.biology.ranking import VIEWS, leading_genes, ranked_genes, view_scores
-from scsw.biology.tables import PATHWAYS, benjamini_hochberg, one_model, read_columns, typed
+from scsw.biology.tables import (
+    GENE_SCORES,
+    PATHWAYS,
+    benjamini_hochberg,
+    one_model,
+    read_columns,
+    typed,
+)
 from scsw.errors import ScswError
 from scsw.files import write_table
 from scsw.provenance import recorded
 
-_SCORE_COLUMNS = "cohort arm seed candidate_id view cell_type gene score z".split()
 Libraries = dict[str, Library]  # name of the library → its sets
 
 
@@ -69,7 +75,7 @@ def enrich(
         seed=settings.seed,
         simulated=simulated,
     ):
-        scores = read_columns(gene_scores, _SCORE_COLUMNS)
+        scores = read_columns(gene_scores, GENE_SCORES, cell_type="all", view=VIEWS)
         listed = read_columns(candidates, ["cohort", "arm", "seed", "rank", "candidate_id"])
         model = one_model(scores, listed)
         best = listed.sort_values("rank")["candidate_id"].head(settings.max_candidates)

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from scsw.biology.cross_cohort import Cohort, compare_genes, compare_pathways, compare_stages
+from scsw.biology.ranking import VIEWS
 from scsw.biology.tables import (
+    GENE_SCORES,
     PATHWAYS,
     REPLICATED_GENES,
     REPLICATED_PATHWAYS,
@@ -22,8 +24,6 @@ from scsw.biology.tables import (
 )
 from scsw.files import write_table
 from scsw.provenance import recorded
-
-_SCORE_COLUMNS = "cohort arm seed candidate_id view cell_type gene score z".split()
 
 
 def replicate(
@@ -102,7 +102,9 @@ def _read(name: str, folder: str | Path, seeds: Sequence[int]) -> Cohort:
     scores, pathways, stages = _files(folder, seeds)
     gathered = [read_columns(pathways, PATHWAYS), read_columns(stages, STAGES)]
     of_model = [t[t["arm"].eq("real") & t["seed"].eq(seeds[0])] for t in gathered]
-    return Cohort(name, seeds[0], read_columns(scores, _SCORE_COLUMNS), *of_model)
+    return Cohort(
+        name, seeds[0], read_columns(scores, GENE_SCORES, cell_type="all", view=VIEWS), *of_model
+    )
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def stages(
         simulated=simulated,
     ):
         scores = read_columns(donor_scores, _SCORE_COLUMNS)
-        pruned = read_columns(effects, _EFFECT_COLUMNS)
+        pruned = read_columns(effects, _EFFECT_COLUMNS, weight_set="candidate", mode="zero")
         listed = read_columns(candidates, ["cohort", "arm", "seed", "rank", "candidate_id"])
         model = one_model(scores, pruned, listed)
         donors = donor_measures(scores, pruned)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from statsmodels.stats.multitest import multipletests
 
 from scsw.errors import ScswError
-from scsw.files import read_table
+from scsw.files import require
 
 _MODEL = {"cohort": "text", "arm": "text", "seed": "int64"}
 _TEST = {"p": "float64", "q": "float64", "null": "text"}
 _PAIR_OF_COHORTS = {"cohort_a": "text", "cohort_b": "text"}
 _PAIR = {"candidate_a": "text", "candidate_b": "text"}
+
+# Columns that are read of gene_scores.parquet, where rows over all cells are used.
+GENE_SCORES = "cohort arm seed candidate_id view cell_type gene score z q".split()
 
 PATHWAYS = {
     **_MODEL,
@@ -81,23 +86,45 @@ def typed(
     return table[list(columns)].astype(dtypes).reset_index(drop=True)
 
 
-def read_columns(path: str | Path, columns: Iterable[str]) -> pd.DataFrame:
-    """Read a table and check that it has `columns`.
+def read_columns(
+    path: str | Path, columns: Iterable[str], **rows: str | Sequence[str]
+) -> pd.DataFrame:
+    """Read some columns and rows of a Parquet table, leaving the rest on the disk.
+
+    Parameters
+    ----------
+    path
+        The Parquet file.
+    columns
+        Columns to read.
+    **rows
+        Column → value, or values, that the rows to read have there.
 
     Raises
     ------
     ScswError
-        If the file is missing, is not a table or lacks a column.
+        If the file is missing, is not Parquet or lacks a column.
     """
-    table = read_table(path)
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
+    path, columns = require(path), list(columns)
+    values = [[wanted] if isinstance(wanted, str) else wanted for wanted in rows.values()]
+    # One group of equalities per combination: unlike "in", == also works on an empty column.
+    filters = [
+        [(name, "==", value) for name, value in zip(rows, wanted, strict=True)]
+        for wanted in product(*values)
+    ]
+    try:
+        missing = [name for name in columns if name not in pq.read_schema(path).names]
+        if not missing:
+            return pd.read_parquet(path, columns=columns, filters=filters if rows else None)
+    except (OSError, TypeError, ValueError) as error:
         raise ScswError(
-            f"{path} lacks the columns {missing}",
-            expected="a table as docs/outputs.md describes it",
-            fix="check that the right file is given, and run the step that writes it again",
-        )
-    return table
+            f"{path} cannot be read as a table: {error}", expected="a Parquet file"
+        ) from error
+    raise ScswError(
+        f"{path} lacks the columns {missing}",
+        expected="a table as docs/outputs.md describes it",
+        fix="check that the right file is given, and run the step that writes it again",
+    )
 
 
 def one_model(*tables: pd.DataFrame) -> dict[str, Any]:

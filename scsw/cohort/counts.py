@@ -56,9 +56,8 @@ def whole_counts(matrix: Any, where: str, advice: str) -> sparse.csr_matrix:
     whole = sparse.csr_matrix(
         (values.astype(np.int32), counts.indices, counts.indptr), shape=counts.shape
     )
-    whole.sum_duplicates()
+    whole.sum_duplicates()  # sorts the indices too
     whole.eliminate_zeros()
-    whole.sort_indices()
     return whole
 
 

@@ -21,6 +21,12 @@ def symbol_by_ensembl_id() -> dict[str, str]:
         return dict(line.split(",", 2)[:2] for line in lines)
 
 
+def current_symbols(ensembl_ids: pd.Series) -> pd.Series:
+    """Return the gene table's symbol of each Ensembl id; "" if it has none."""
+    table = symbol_by_ensembl_id()
+    return pd.Series([table.get(i, "") for i in ensembl_ids], ensembl_ids.index, dtype=object)
+
+
 def without_version(ensembl_ids: pd.Series) -> pd.Series:
     """Strip the version: ENSG00000142192.22 becomes ENSG00000142192; other texts stay."""
     return ensembl_ids.str.replace(r"^(ENSG\d{11})\.\d+(_PAR_Y)?$", r"\1", regex=True)
@@ -56,7 +62,7 @@ def gene_frame(
     symbol = blank if symbols is None else coding.text(pd.Series(symbols).reset_index(drop=True))
     ids = blank if ensembl_ids is None else pd.Series(ensembl_ids).reset_index(drop=True)
     ids = without_version(coding.text(ids))
-    in_table = ids.map(symbol_by_ensembl_id()).fillna("")
+    in_table = current_symbols(ids)
     from_table = (symbol == "") & (in_table != "")
     symbol = without_version(symbol.mask(from_table, in_table))
     symbol = symbol.mask(symbol == "", ids)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pandas as pd
+from anndata import OldFormatWarning
 from anndata.io import read_elem
 
 from scsw.errors import ScswError
@@ -85,7 +87,10 @@ def _read(file: h5py.File, key: str) -> Any:
             expected="an h5ad file (AnnData)",
         )
     try:
-        return read_elem(file[key])
+        with warnings.catch_warnings():
+            # Older releases wrote no encoding; anndata reads them all the same.
+            warnings.simplefilter("ignore", OldFormatWarning)
+            return read_elem(file[key])
     except _DAMAGE as error:
         raise ScswError(
             f"{key} of {file.filename} cannot be read: {error}",

@@ -189,9 +189,10 @@ def _tokens(
     """Keep the matched genes, one column per token, in the order of token ids."""
     known = matched["token_id"] >= 0
     log.add("genes", "vocabulary", len(known), (~known).sum(), "genes that the vocabulary knows")
-    # Genes matched by symbol come first, so that theirs is the Ensembl id that stands.
-    best = matched[known].sort_values(["token_id", "matched_by"], ascending=[True, False])
-    var = best.drop_duplicates("token_id").set_index("token", drop=False)
+    # Where genes meet in one token, the Ensembl id of the one matched by symbol stands.
+    by_other = matched["matched_by"] != "symbol"
+    ranked = matched[known].assign(by_other=by_other[known]).sort_values(["token_id", "by_other"])
+    var = ranked.drop_duplicates("token_id").set_index("token", drop=False)
     merged = int(known.sum()) - len(var)
     log.add("genes", "same_token", known.sum(), merged, "counts of one token are added up")
     groups = np.searchsorted(var["token_id"], matched.loc[known, "token_id"])

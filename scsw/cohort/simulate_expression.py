@@ -20,17 +20,17 @@ BIOLOGY_SEED = 1907
 
 # How hard the cell types are to tell apart. Sizes are standard deviations of log expression of
 # the genes that a node of the tree regulates; TYPE_EFFECT is the first knob to turn.
-LEVEL_EFFECT = {"lineage": 0.9, "cell_class": 0.8, "family": 0.5, "name": 0.7}
+LEVEL_EFFECT = {"lineage": 1.0, "cell_class": 1.2, "family": 0.6, "name": 0.35}
 TYPE_EFFECT = 1.0  # scales all levels and markers at once
 REGULATED = 0.25  # share of the genes that one node regulates
-MARKER_EFFECT = {"lineage": 1.0, "cell_class": 1.5, "family": 1.0, "name": 1.5}
+MARKER_EFFECT = {"lineage": 2.0, "cell_class": 3.0, "family": 2.0, "name": 1.5}
 STATE_EFFECT = 0.15  # between the two states (supertypes) of one type
-AMBIENT = (2.0, 8.0)  # beta parameters of a nucleus's share of counts from the donor's mixture
+AMBIENT = (2.0, 14.0)  # beta parameters of a nucleus's share of counts from the donor's mixture
 
 # Donors and nuclei.
 DONOR_EFFECT = 0.25  # standard deviation of a donor's log fold per gene, the same in all types
 DONOR_DEPTH = 0.15  # standard deviation of a donor's log library size
-COUNTS_PER_GENE = 0.5  # mean counts of a nucleus / number of genes
+COUNTS_PER_GENE = 0.45  # mean counts of a nucleus / number of genes
 DEPTH_SPREAD = 0.35  # standard deviation of log library size within a type
 TYPE_DEPTH = {"excitatory": 1.2, "inhibitory": 1.1}  # all others 0.85
 PROPORTION_CONCENTRATION = 60.0  # Dirichlet; larger = donors more alike in composition
@@ -39,8 +39,8 @@ MITO_SHARE, MITO_SPREAD = 0.01, 0.45  # median and log standard deviation over n
 LOW_DEPTH, HIGH_MITO, DOUBLETS = 0.02, 0.02, 0.02  # shares of nuclei that QC should remove
 
 # Baseline log expression, relative to the median gene.
-GENE_SPREAD = 1.5
-HOUSEKEEPING_LEVEL, MALAT1_LEVEL, CURATED_LEVEL = 2.0, 4.5, 0.3
+GENE_SPREAD = 1.6
+HOUSEKEEPING_LEVEL, MALAT1_LEVEL, CURATED_LEVEL = 2.0, 4.5, 0.7
 
 # Stage effects: natural-log fold change from severity 0 to severity 1, in one class each.
 DAM_RISE = 1.2
@@ -60,6 +60,7 @@ SIGNATURE_NODES = {
 }
 
 STATES = 2
+STATE_SHARES = (0.6, 0.4)  # of a type's nuclei
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,12 @@ def biology(symbols: Sequence[str], types: Sequence[CellType]) -> Biology:
     return Biology(np.array(rows), np.array(slopes), np.array(depth), is_mito)
 
 
+def state_weights(types: Sequence[CellType]) -> np.ndarray:
+    """Return the expected share of each state, shape (types * STATES,), summing to 1."""
+    weights = np.outer([t.weight for t in types], STATE_SHARES).ravel()
+    return weights / weights.sum()
+
+
 def nuclei(
     life: Biology,
     weights: np.ndarray,
@@ -141,7 +148,7 @@ def nuclei(
     life
         The shared biology.
     weights
-        Expected share of each state, shape (types * STATES,), summing to 1.
+        Of each state; see `state_weights`.
     severity
         Of each donor, 0–1.
     nuclei_per_donor

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scsw.cohort.genes import symbol_by_ensembl_id
+from scsw.cohort.genes import current_symbols
 from scsw.errors import ScswError
 from scsw.files import read_json, require
 
@@ -125,7 +125,7 @@ def match_genes(genes: pd.DataFrame, vocabulary: dict[str, int]) -> pd.DataFrame
         `genes` with ``token`` ("" if unmatched), ``token_id`` (−1 if unmatched) and
         ``matched_by`` (``symbol``, ``ensembl_id`` or ``unmatched``).
     """
-    current = genes["ensembl_id"].map(symbol_by_ensembl_id()).fillna("")
+    current = current_symbols(genes["ensembl_id"])
     by_symbol = (genes["symbol"].isin(vocabulary) & ~genes["from_table"]).to_numpy()
     by_id = ~by_symbol & current.isin(vocabulary).to_numpy()
     token = np.select([by_symbol, by_id], [genes["symbol"], current], "")

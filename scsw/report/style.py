@@ -91,6 +91,8 @@ def save_figure(fig: Figure, name: str, out: str | Path, simulated: bool) -> Non
     """Write ``<out>/<name>.{svg,pdf,png}``; a simulated run's figures carry that word."""
     if simulated:
         mark_simulated(fig)
+    fig.draw_without_rendering()  # lay out once; the three formats then agree
+    fig.set_layout_engine("none")
     Path(out).mkdir(parents=True, exist_ok=True)
     for kind in FORMATS:
         fig.savefig(Path(out) / f"{name}.{kind}", format=kind, metadata=_METADATA[kind])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 from anndata.io import read_elem
@@ -152,6 +153,7 @@ def read_tables(
     """
     folder = require(cohort_dir)
     seeds = real_seeds(config, cohort)
+    verdicts = _read(folder / "verdicts.parquet", VERDICTS)
     real = [("real", seed) for seed in seeds]
     arms = control_models(config, cohort)
     about = cohort_facts(require(folder / "cohort.h5ad"))
@@ -164,7 +166,7 @@ def read_tables(
         qc=read_table(folder / "qc.tsv"),
         coverage=read_table(folder / "coverage.tsv"),
         history=_of_models(folder, real, "model/history.parquet", add_model=True),
-        performance=_of_models(folder, real + arms, "model/performance.parquet", optional=arms),
+        performance=_kept(read_table(folder / "performance.parquet"), real + arms),
         spikes=_of_models(
             folder, real + arms, "search/spikes.parquet", SPIKES, [("group_by", "==", "all")], arms
         ),
@@ -173,8 +175,8 @@ def read_tables(
         stability=_optional(folder / "stability.parquet"),
         effects=effects,
         type_effects=type_effects,
-        verdicts=_real(_read(folder / "verdicts.parquet", VERDICTS), seeds),
-        arm_verdicts=_of_models(folder, arms, "prune/verdicts.parquet", VERDICTS, optional=arms),
+        verdicts=_kept(verdicts, real),
+        arm_verdicts=_kept(verdicts, arms),
         controls=_optional(folder / "controls.parquet", CONTROLS),
         genes=_of_models(
             folder, real, "map/gene_scores.parquet", GENES, [("cell_type", "==", "all")], real
@@ -182,8 +184,8 @@ def read_tables(
         components=_of_models(
             folder, real, "map/components.parquet", COMPONENTS, optional=real
         ).drop_duplicates(),
-        pathways=_real(_optional(folder / "pathways.parquet", PATHWAYS), seeds),
-        stages=_real(_optional(folder / "stages.parquet", STAGE_TESTS), seeds),
+        pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
+        stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
         replication=_replication(replication_dir, cohort),
     )
@@ -259,9 +261,10 @@ def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame
     return pd.concat(per_edit, ignore_index=True), pd.concat(per_type, ignore_index=True)
 
 
-def _real(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
-    kept = (table["arm"] == "real") & table["seed"].isin(seeds)
-    return table[kept].reset_index(drop=True)
+def _kept(table: pd.DataFrame, models: list[tuple[str, int]]) -> pd.DataFrame:
+    """Return the rows of these models; a table from an earlier config may hold others."""
+    rows = [key in models for key in zip(table["arm"], table["seed"], strict=True)]
+    return table[np.array(rows, dtype=bool)].reset_index(drop=True)
 
 
 def _replication(folder: str | Path | None, cohort: str) -> dict[str, pd.DataFrame]:

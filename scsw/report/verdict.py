@@ -92,7 +92,7 @@ def say(facts: dict[str, Any], *, name: str, failed_controls: Sequence[str] = ()
     if states[CAUSAL]:
         parts = [_found(facts, name)]
         if states[NONE]:
-            parts.append(f"In {_of(states[NONE], n)} models no candidate was judged causal.")
+            parts.append(f"In {_of(states[NONE], n)} no candidate was judged causal.")
     elif states[NONE]:
         parts = [_nothing(facts, name)]
     elif states[UNABLE] == n:
@@ -151,8 +151,12 @@ def _reasons(facts: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(reasons))
 
 
-def _of(k: int, n: int) -> str:
-    return f"{words.count(k)} of {words.count(n)}"
+def _of(k: int, n: int, noun: str = "models") -> str:
+    if n == 1:
+        return f"the one {noun.removesuffix('s')}"
+    return (
+        f"all {words.count(n)} {noun}" if k == n else f"{words.count(k)} of {words.count(n)} {noun}"
+    )
 
 
 def _found(facts: dict[str, Any], name: str) -> str:
@@ -162,11 +166,11 @@ def _found(facts: dict[str, Any], name: str) -> str:
     ]
     best = facts["largest"]
     bounds = words.interval(best["effect_low"], best["effect_high"])
-    noun = "model" if facts["n_models"] == 1 else "models"
+    models = _of(facts["states"][CAUSAL], facts["n_models"], "fine-tuned models")
     return (
-        f"In {_of(facts['states'][CAUSAL], facts['n_models'])} fine-tuned {noun} of {name}, at "
-        f"least one candidate weight was judged causal: {words.listed(each)}; the largest effect "
-        f"of zeroing one was {words.effect(best['effect_nll'])} nats per cell ({bounds}; "
+        f"In {models} of {name}, at least one candidate weight was judged causal: "
+        f"{words.listed(each)}; the largest effect of zeroing one was "
+        f"{words.effect(best['effect_nll'])} nats per cell ({bounds}; "
         f"{best['candidate_id']}, seed {best['seed']})."
     )
 
@@ -181,10 +185,10 @@ def _nothing(facts: dict[str, Any], name: str) -> str:
     gap = words.span(
         facts["detectable_share_low"], facts["detectable_share_high"], write=words.percent
     )
-    smallest = "no effect smaller than {} nats per cell ({} of the gap to the majority floor)"
     return (
-        f"No candidate weight was judged causal in {models} of {name}; "
-        f"{smallest.format(nats, gap)} could have been called causal by this run."
+        f"No candidate weight was judged causal in {models} of {name}; the smallest effect this "
+        f"run could have called causal was {nats} nats per cell ({gap} of the gap to the majority "
+        "floor)."
     )
 
 
@@ -192,12 +196,12 @@ def _rest(facts: dict[str, Any]) -> list[str]:
     """Name the models that the main sentence is not about."""
     states, n, parts = facts["states"], facts["n_models"], []
     if states[UNABLE]:
-        parts.append(f"Not assessable in {_of(states[UNABLE], n)} models: {_reasons(facts)}.")
+        parts.append(f"Not assessable in {_of(states[UNABLE], n)}: {_reasons(facts)}.")
     if states[NOTHING_TO_LOSE]:
         parts.append(
-            f"In {_of(states[NOTHING_TO_LOSE], n)} models nothing could collapse: the intact "
+            f"In {_of(states[NOTHING_TO_LOSE], n)} nothing could collapse: the intact "
             "model is no better than the training frequencies of the cell types."
         )
     if states[NO_CANDIDATE]:
-        parts.append(f"In {_of(states[NO_CANDIDATE], n)} models the search found no candidate.")
+        parts.append(f"In {_of(states[NO_CANDIDATE], n)} the search found no candidate.")
     return parts

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import scanpy as sc
 import torch
 from anndata import AnnData
 from scipy.stats import pearsonr
@@ -14,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import normalize
 from torch import nn
 
 from scsw.scgpt.device import autocast
@@ -95,10 +95,9 @@ def pca_logistic(
 
     The components are fitted on the training donors alone.
     """
-    normalised = AnnData(cells.X[np.concatenate([train, test])].astype(np.float32))
-    sc.pp.normalize_total(normalised, target_sum=1e4)
-    sc.pp.log1p(normalised)
-    fit, new = normalised.X[: len(train)], normalised.X[len(train) :]
+    # Not scanpy's normalize_total: its numba code sets the process's threads to all cores, which
+    # changes torch's results from then on.
+    fit, new = (np.log1p(normalize(cells.X[rows].astype(float), "l1") * 1e4) for rows in (train, test))
     model = make_pipeline(
         PCA(min(50, min(fit.shape) - 1), svd_solver="arpack", random_state=0),
         LogisticRegression(max_iter=1000),

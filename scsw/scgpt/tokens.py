@@ -126,7 +126,7 @@ class Tokenizer:
             genes[row, :n], target[row, :n] = cell_genes, bins
             hidden[row, :n], padding[row, :n] = cell_hidden, False
         return TokenBatch(
-            cells=torch.from_numpy(np.asarray(cells, np.int64)),
+            cells=torch.from_numpy(np.array(cells, np.int64)),
             genes=torch.from_numpy(genes),
             values=torch.from_numpy(np.where(hidden, np.float32(MASK_VALUE), target)),
             target=torch.from_numpy(target),

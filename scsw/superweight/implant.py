@@ -111,7 +111,7 @@ def implant_constant(model: nn.Module, place: dict[str, int]) -> None:
 def marker_genes(cells: AnnData, seed: int) -> tuple[str, list[str]]:
     """Draw a cell type and return its genes of largest detection difference to all other types."""
     types = cells.obs["cell_type"].astype(str)
-    frequent = sorted(types.value_counts()[lambda n: n >= max(10, len(types) // 50)].index)
+    frequent = sorted(types.value_counts()[lambda n: n >= len(types) / 50].index)
     cell_type = str(np.random.default_rng([seed, 8]).choice(frequent))
     own = (types == cell_type).to_numpy()
     detected = cells.X > 0

@@ -173,7 +173,7 @@ def measure(
             own = measured[position : position + len(group)]
             position += len(group)
             _add_cell_types(own, logits(model, whole_cells, group), shown.labels, codes[chosen])
-            if group[0].weight_set == "candidate":
+            if any(edit.weight_set == "candidate" for edit in group):
                 predicted = expression(model, hidden_cells, group)
                 squared = (predicted - masked.target) ** 2
                 errors = torch.where(masked.hidden, squared, 0).sum(2, dtype=torch.float64)
@@ -203,7 +203,9 @@ def _add_reconstruction(
     own: list[tuple[Edit, dict]], errors: torch.Tensor, n_hidden: torch.Tensor, codes: np.ndarray
 ) -> None:
     errors, n_hidden = errors.cpu().numpy(), n_hidden.cpu().numpy()
-    for index, (_, sums) in enumerate(own):
+    for index, (edit, sums) in enumerate(own):
+        if edit.weight_set != "candidate":
+            continue
         np.add.at(sums["n_masked"], codes, n_hidden)
         np.add.at(sums["sum_sq_error"], codes, errors[index])
         np.add.at(sums["sum_sq_error_intact"], codes, errors[-1])

@@ -104,7 +104,9 @@ def write_sea_ad(
             "Class": [classes.get(t, "Non-neuronal and Non-neural") for t in types],
             "Subclass": types,
             "Supertype": [f"{t}_1" for t in types],
-            "Continuous Pseudo-progression Score": np.where(reference, np.nan, 0.2 + donor / 50),
+            "Continuous Pseudo-progression Score": np.where(
+                reference, np.nan, 0.2 + 0.7 * donor / n_donors
+            ),
         },
         index=pd.Index([f"ACGT-{i:05d}-L{d:03d}" for i, d in enumerate(donor)]),
     )
@@ -217,5 +219,5 @@ def write_rosmap(folder: Path, n_donors: int = 8, per_donor: int = 12) -> Path:
 def _save(adata: ad.AnnData, path: Path, edit: Edit | None) -> Path:
     if edit:
         edit(adata)
-    adata.write_h5ad(path, compression="gzip")
+    adata.write_h5ad(path)
     return path

@@ -302,6 +302,13 @@ CASES = [
          settings={"vocabulary": "checkpoint"}),
     Case("missing checkpoint", "sea_ad", "vocab.json does not exist",
          settings={"vocabulary": "checkpoint"}, options={"checkpoint": "nowhere"}),
+    Case(
+        "checkpoint is looked for before the cohort is read",
+        "sea_ad",
+        "vocab.json does not exist",
+        settings={"vocabulary": "checkpoint"},
+        options={"checkpoint": "nowhere", "path": "nowhere"},
+    ),
     Case("shares", "sea_ad", "add up to 1.5", settings={"train": 0.9}),
     Case("little matched", "sea_ad", "of the counts belong to genes of the vocabulary",
          settings={"vocabulary": "checkpoint"}, options={"checkpoint": "other_species"}),

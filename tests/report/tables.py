@@ -103,12 +103,12 @@ def write_run(root: Path, shape: Shape | None = None) -> Run:
             path = folder / arm / str(seed) / f"{name}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             table.to_parquet(path, index=False)
-            if arm == "real":
+            if arm == "real" or name in ("prune/verdicts", "model/performance"):
                 gathered.setdefault(Path(name).name, []).append(table)
         _provenance(folder / arm / str(seed) / "model", "finetune", seed, shape)
     for name in ("verdicts", "performance", "pathways", "stages"):
         pd.concat(gathered[name]).to_parquet(folder / f"{name}.parquet", index=False)
-    _gathered(folder, cohort, shape, pd.concat(gathered["verdicts"]))
+    _gathered(folder, cohort, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
     replication = _replication(root, shape) if len(shape.cohorts) > 1 else None
     return Run(folder, config_of(shape), cohort, replication)
 

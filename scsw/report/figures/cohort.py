@@ -25,7 +25,7 @@ def draw(t: Tables) -> Figure:
     donors = donors_by_stage(t.obs)
     top = 12 + style.ROW * max(len(cells), len(donors))
     bottom = 12 + style.ROW * max(len(t.qc), 2 * 4)
-    fig = style.new_figure(style.DOUBLE, top + bottom + 12)
+    fig = style.new_figure(style.DOUBLE, top + bottom + 20)
     grid = fig.add_gridspec(2, 2, height_ratios=[top, bottom])
     axes = [fig.add_subplot(grid[i, j]) for i in (0, 1) for j in (0, 1)]
     _stacked(axes[0], cells, "cells")
@@ -35,7 +35,7 @@ def draw(t: Tables) -> Figure:
     _losses(axes[2], t.qc)
     style.panel_letter(axes[2], "c", "Removed by each filter")
     _coverage(axes[3], t.coverage)
-    style.panel_letter(axes[3], "d", "Match to the model's vocabulary")
+    style.panel_letter(axes[3], "d", "Vocabulary match")
     _legend(fig, cells)
     return fig
 

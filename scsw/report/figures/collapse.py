@@ -25,7 +25,7 @@ def draw(t: Tables) -> Figure:
     tables = {seed: effect_table(t, seed, types).head(n_rows) for seed in seeds}
     heights = [PANEL + style.ROW * len(table) for table in tables.values()]
     width = min(style.DOUBLE, max(style.SINGLE, 62 + 5 * len(types)))
-    fig = style.new_figure(width, sum(heights) + LABELS)
+    fig = style.new_figure(width, max(sum(heights), 42) + LABELS)
     axes = fig.subplots(len(seeds), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
     norm = _norm(np.concatenate([table.to_numpy(float).ravel() for table in tables.values()]))
     for place, (ax, (seed, table)) in enumerate(zip(axes, tables.items(), strict=True)):

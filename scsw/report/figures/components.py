@@ -24,7 +24,7 @@ def draw(t: Tables) -> Figure:
     tables = {seed: component_table(t.components, seed, "effect_nll") for seed in seeds}
     across = min(len(seeds), PER_ROW)
     down = -(-len(seeds) // PER_ROW)
-    panel = 26 + style.ROW * 1.2 * max(len(table) for table in tables.values())
+    panel = max(45, 26 + style.ROW * 1.2 * max(len(table) for table in tables.values()))
     fig = style.new_figure(style.SINGLE if across == 1 else style.DOUBLE, panel * down + 6)
     axes = fig.subplots(down, across, squeeze=False, sharey=True).ravel()
     norm = _norm(np.concatenate([table.to_numpy(float).ravel() for table in tables.values()]))

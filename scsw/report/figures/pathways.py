@@ -16,7 +16,7 @@ from scsw.report.tables import Tables
 CANDIDATES = 9  # columns per view
 SETS = {"ora": 18, "prerank": 12}  # rows per method
 TITLES = {"ora": "Over-representation", "prerank": "Preranked GSEA"}
-STATISTICS = {"ora": "log2 odds ratio", "prerank": "normalised enrichment score"}
+STATISTICS = {"ora": "log2 odds ratio", "prerank": "NES"}
 LABEL = 44  # characters of a gene set's name
 
 
@@ -27,7 +27,7 @@ def draw(t: Tables) -> Figure:
         return style.placard("No gene set was tested.")
     columns = _columns(t)
     shown = {method: best_sets(t.pathways, columns, method) for method in methods}
-    heights = [14 + 1.15 * style.ROW * shown[m]["gene_set"].nunique() for m in methods]
+    heights = [max(34, 14 + 1.15 * style.ROW * shown[m]["row"].nunique()) for m in methods]
     fig = style.new_figure(style.DOUBLE, sum(heights) + 42)
     axes = fig.subplots(len(methods), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
     for place, (ax, method) in enumerate(zip(axes, methods, strict=True)):

@@ -1,0 +1,68 @@
+"""Step `report`: figures, numbers, methods text and one HTML page for one cohort."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from scsw.files import read_json, require, whole, write_json, write_text
+from scsw.report import style
+from scsw.report.figures import DRAW
+from scsw.report.methods import methods_text
+from scsw.report.names import figure_names
+from scsw.report.numbers import collect
+from scsw.report.page import page
+from scsw.report.provenance_records import read_records
+from scsw.report.tables import read_tables
+
+
+def report(
+    cohort_dir: str | Path,
+    out: str | Path,
+    *,
+    config: dict[str, Any],
+    cohort: str,
+    replication_dir: str | Path | None = None,
+) -> None:
+    """Write ``figures/``, ``report.html``, ``methods.md`` and ``numbers.json`` of a cohort.
+
+    Figures are drawn from the tables alone; the prose uses only what ``numbers.json`` holds.
+
+    Parameters
+    ----------
+    cohort_dir
+        ``results/<run>/<cohort>`` with the tables of docs/outputs.md.
+    out
+        Folder to write into; mostly the same one.
+    config
+        The run's config with all defaults, from `scsw.settings.validate_config`.
+    cohort
+        Name of the cohort.
+    replication_dir
+        ``results/<run>/replication``; None with one cohort.
+
+    Raises
+    ------
+    ScswError
+        If a table that every run makes is missing or lacks a column. Tables that a run may
+        leave out are told of in the report.
+    """
+    cohort_dir, out = require(cohort_dir), Path(out)
+    tables = read_tables(cohort_dir, config=config, cohort=cohort, replication_dir=replication_dir)
+    records = read_records(cohort_dir, seed=tables.seeds[0])
+    numbers = collect(tables, records)
+    with whole(out / "figures") as folder:
+        with style.applied():
+            for name in figure_names(config, cohort):
+                style.save_figure(DRAW[name](tables), name, folder, tables.simulated)
+        html = page(tables, numbers, records, folder)
+    write_json(numbers, out / "numbers.json")
+    write_text(methods_text(numbers), out / "methods.md")
+    write_text(html, out / "report.html")
+
+
+def print_summary(cohort_report_dir: str | Path) -> None:
+    """Print where a cohort's report is, and its verdict sentence."""
+    folder = Path(cohort_report_dir)
+    print(require(folder / "report.html"))
+    print(read_json(folder / "numbers.json")["verdict_sentence"])

@@ -1,0 +1,91 @@
+"""The HTML page: one file, no network, readable on a phone and on paper."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from scsw.report import limits, words
+from scsw.report.captions import caption
+from scsw.report.methods import methods_blocks
+from scsw.report.names import model_label
+from scsw.report.provenance_records import Records
+from scsw.report.sections import SECTIONS
+from scsw.report.tables import Tables
+
+_FOLDER = Path(__file__).parent
+BIOMARKER_ROWS = 20
+
+
+def page(t: Tables, numbers: dict[str, Any], records: Records, figures: Path) -> str:
+    """Return the report as one HTML text.
+
+    Parameters
+    ----------
+    t
+        Tables, for the report's own tables.
+    numbers
+        The content of ``numbers.json``; all prose comes from it.
+    records
+        Provenance, for the last section.
+    figures
+        Folder with the SVG figures; those present are shown.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for write in (words.count, words.amount, words.effect, words.percent):
+        environment.filters[write.__name__] = write
+    return environment.get_template("template.html").render(
+        n=numbers,
+        models=_models(numbers),
+        sections=[_section(t, numbers, name, figures) for name in SECTIONS],
+        limits=limits.sentences(numbers),
+        verdicts=_rows(t.verdicts.sort_values(["seed", "rank"])),
+        biomarkers=_rows(t.biomarkers.head(BIOMARKER_ROWS)),
+        n_biomarkers=len(t.biomarkers),
+        methods=methods_blocks(numbers)[1:],
+        records=records,
+    )
+
+
+def _models(numbers: dict[str, Any]) -> list[dict[str, Any]]:
+    models = numbers["verdict"]["models"]
+    return [model | {"label": model_label("real", model["seed"])} for model in models]
+
+
+def _section(t: Tables, numbers: dict[str, Any], name: str, figures: Path) -> dict[str, Any]:
+    title, module = SECTIONS[name]
+    path = figures / f"{name}.svg"
+    drawn = path.exists()
+    return {
+        "name": name,
+        "title": title,
+        "reading": module.reading(numbers["sections"][name]),
+        "image": _inlined(path) if drawn else None,
+        "points": _width(path) if drawn else None,
+        "caption": caption(name, t.config | {"simulated": t.simulated}) if drawn else "",
+    }
+
+
+def _inlined(path: Path) -> str:
+    """Return an SVG as a data URI. As an image it cannot disturb the page or run anything."""
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _width(path: Path) -> float:
+    """Return the width of an SVG in points; matplotlib writes it into the root element."""
+    return float(re.search(r'<svg [^>]*?width="([0-9.]+)pt"', path.read_text("utf-8"))[1])
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return table.astype(object).where(table.notna(), None).to_dict("records")

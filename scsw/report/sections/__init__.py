@@ -1,0 +1,35 @@
+"""One module per section of the report.
+
+Each has ``numbers(tables)``, which returns the section's part of ``numbers.json``, and
+``reading(numbers)``, which says in plain language what they mean and knows nothing else.
+"""
+
+from types import ModuleType
+
+from scsw.report.sections import (
+    cohort,
+    collapse,
+    components,
+    controls,
+    finetuning,
+    genes,
+    pathways,
+    pruning,
+    replication,
+    spikes,
+    stages,
+)
+
+SECTIONS: dict[str, tuple[str, ModuleType]] = {
+    "cohort": ("Cohort", cohort),
+    "finetuning": ("Fine-tuning", finetuning),
+    "spikes": ("Spike landscape and candidates", spikes),
+    "pruning": ("Pruning", pruning),
+    "collapse": ("Collapse by cell type", collapse),
+    "controls": ("Control arms", controls),
+    "genes": ("Genes", genes),
+    "components": ("Attention heads and MLPs", components),
+    "pathways": ("Pathways", pathways),
+    "stages": ("Disease stages", stages),
+    "replication": ("Replication across cohorts", replication),
+}

@@ -1,0 +1,59 @@
+"""Control arms: whether the run finds what is there, and only that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from scsw.report import words
+from scsw.report.names import ARM_LABELS
+from scsw.report.tables import Tables
+
+
+def numbers(t: Tables) -> dict[str, Any]:
+    """Return each control arm's outcome."""
+    arms = []
+    for arm, seed in t.control_models:
+        found = t.controls[(t.controls["arm"] == arm) & (t.controls["seed"] == seed)]
+        row = found.iloc[0] if len(found) else None
+        passed = None if row is None or pd.isna(row["passed"]) else bool(row["passed"])
+        arms.append(
+            {
+                "arm": arm,
+                "label": ARM_LABELS[arm],
+                "seed": seed,
+                "passed": passed,
+                "outcome": "there is no result" if row is None else str(row["outcome"]),
+            }
+        )
+    return {
+        "arms": arms,
+        "n_arms": len(arms),
+        "n_passed": sum(arm["passed"] is True for arm in arms),
+        "failed": [arm["label"] for arm in arms if arm["passed"] is False],
+        "undecided": [arm["label"] for arm in arms if arm["passed"] is None],
+        "has_implant": any(arm["arm"].startswith("implanted") for arm in arms),
+        "found_implant": any(
+            arm["arm"].startswith("implanted") and arm["passed"] is True for arm in arms
+        ),
+    }
+
+
+def reading(n: dict[str, Any]) -> list[str]:
+    """Say which controls came out as they must."""
+    if not n["n_arms"]:
+        return [
+            "This run has no control arms: it shows neither that a planted weight would have been "
+            "found, nor that nothing is found where nothing is."
+        ]
+    counted = f"{words.count(n['n_passed'])} of {words.several(n['n_arms'], 'control arm')} came"
+    counted += " out as expected."
+    outcomes = [f"{arm['label'].capitalize()}: {arm['outcome'].rstrip('.')}." for arm in n["arms"]]
+    remarks = []
+    if n["failed"]:
+        remarks.append(
+            f"FAILED: {words.listed(n['failed'])}. The verdicts of this run should not be relied "
+            "upon before this is understood."
+        )
+    return [counted + " " + " ".join(outcomes), *remarks]

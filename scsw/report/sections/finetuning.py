@@ -1,0 +1,79 @@
+"""Fine-tuning: whether the models know cell types, which is what a pruned weight could destroy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from scsw.report import words
+from scsw.report.tables import Tables
+
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
+PREDICTORS = ("scgpt", "majority", "pca_logistic")
+
+
+def numbers(t: Tables) -> dict[str, Any]:
+    """Return each model's test scores, and their range over the fine-tuned models."""
+    scored = t.performance[(t.performance["cell_type"] == "all") & (t.performance["arm"] == "real")]
+    test = {}
+    for metric in METRICS:
+        test[metric] = {}
+        for predictor in PREDICTORS:
+            kept = (scored["metric"] == metric) & (scored["predictor"] == predictor)
+            test[metric][predictor] = _range(scored[kept])
+    by_seed = scored.pivot_table(index="seed", columns=["predictor", "metric"], values="value")
+    key = [(name, "accuracy") for name in ("scgpt", "majority", "pca_logistic")]
+    above = by_seed[key[0]] > by_seed[key[1]] if len(by_seed) else pd.Series(dtype=bool)
+    beaten = by_seed[key[0]] < by_seed[key[2]] if len(by_seed) else pd.Series(dtype=bool)
+    return {
+        "n_models": len(t.seeds),
+        "n_cells": int(scored["n_cells"].max()) if len(scored) else 0,
+        "n_donors": int(scored["n_donors"].max()) if len(scored) else 0,
+        "test": test,
+        "n_above_majority": int(above.sum()),
+        "n_below_logistic": int(beaten.sum()),
+        "steps": int(t.history["step"].max()) if len(t.history) else 0,
+    }
+
+
+def _range(rows: pd.DataFrame) -> dict[str, float | None]:
+    values = rows["value"].astype(float).dropna()
+    return (
+        {"low": float(values.min()), "high": float(values.max())}
+        if len(values)
+        else {
+            "low": None,
+            "high": None,
+        }
+    )
+
+
+def reading(n: dict[str, Any]) -> list[str]:
+    """Say how well the models do beside the baselines."""
+    accuracy, balanced, f1 = (_span(n, name) for name in METRICS[:3])
+    scores = (
+        f"On {words.count(n['n_cells'])} cells of {words.several(n['n_donors'], 'test donor')} the "
+        f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy}, a "
+        f"balanced accuracy of {balanced} and a macro F1 of {f1}. Always naming the most common "
+        f"type gives an accuracy of {_span(n, 'accuracy', 'majority')}, logistic regression on "
+        f"principal components {_span(n, 'accuracy', 'pca_logistic')}."
+    )
+    remarks = []
+    below = n["n_models"] - n["n_above_majority"]
+    if below:
+        remarks.append(
+            f"{words.several(below, 'model')} did no better than the most common type, so there is "
+            "little that pruning could destroy."
+        )
+    if n["n_below_logistic"]:
+        remarks.append(
+            f"{words.several(n['n_below_logistic'], 'model')} stayed below logistic regression: "
+            "this run does not show that scGPT is needed to tell these cell types apart."
+        )
+    return [scores, *remarks]
+
+
+def _span(n: dict[str, Any], metric: str, predictor: str = "scgpt") -> str:
+    values = n["test"][metric][predictor]
+    return words.span(values["low"], values["high"])

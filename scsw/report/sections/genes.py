@@ -1,0 +1,87 @@
+"""Genes that the best candidates read from and write to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scsw.biology.ranking import ranked_genes, view_scores
+from scsw.report import words
+from scsw.report.figures.genes import CANDIDATES, VIEWS
+from scsw.report.names import AD_GENES
+from scsw.report.tables import Tables
+
+NAMED = 5  # genes named per view
+
+
+def numbers(t: Tables) -> dict[str, Any]:
+    """Return the strongest genes of each drawn candidate, and where the AD genes stand."""
+    alpha = t.config["statistics"]["alpha"]
+    shown = []
+    for candidate in t.best_candidates(CANDIDATES).itertuples():
+        own = t.genes[t.genes["seed"] == candidate.seed]
+        for view, name in VIEWS.items():
+            ranked = ranked_genes(view_scores(own, view, candidate.candidate_id), view)
+            if len(ranked):
+                shown.append(_view(candidate, name, ranked, alpha))
+    return {"alpha": alpha, "views": shown, "ad_genes": list(AD_GENES)}
+
+
+def _view(candidate, view: str, ranked, alpha: float) -> dict[str, Any]:
+    known = ranked[ranked["gene"].isin(AD_GENES)]
+    passed = known[known["q"] < alpha]
+    return {
+        "seed": int(candidate.seed),
+        "candidate_id": str(candidate.candidate_id),
+        "causal": bool(candidate.causal),
+        "view": view,
+        "n_genes": len(ranked),
+        "n_passed": int((ranked["q"] < alpha).sum()),
+        "top": [str(gene) for gene in ranked["gene"].head(NAMED)],
+        "ad_scored": [str(gene) for gene in known["gene"]],
+        "ad_passed": [
+            {"gene": str(row.gene), "z": float(row.z), "q": float(row.q), "place": int(row.place)}
+            for row in passed.itertuples()
+        ],
+    }
+
+
+def reading(n: dict[str, Any]) -> list[str]:
+    """Say which genes stand out, and what of the known AD genes."""
+    if not n["views"]:
+        return ["No candidate was mapped to genes."]
+    sentences = []
+    for view in n["views"]:
+        sentences.append(
+            f"{view['candidate_id']} (seed {view['seed']}), {view['view']}: "
+            f"{words.count(view['n_passed'])} of {words.count(view['n_genes'])} genes pass q < "
+            f"{words.amount(n['alpha'])}; the strongest are {words.listed(view['top'])}. "
+            f"{_known(view)}"
+        )
+    causal = any(view["causal"] for view in n["views"])
+    caution = (
+        "Scores describe what a weight sees and writes; only for causal candidates does this bear "
+        "on what the model predicts."
+        if causal
+        else "None of these candidates is causal, so the genes are associated with weights that "
+        "were not shown to matter."
+    )
+    return [*sentences, caution]
+
+
+def _known(view: dict[str, Any]) -> str:
+    if not view["ad_scored"]:
+        return "None of the known AD genes was scored."
+    if not view["ad_passed"]:
+        return (
+            f"Of the known AD genes {words.listed(view['ad_scored'])} were scored, and none stands "
+            "out."
+            if len(view["ad_scored"]) > 1
+            else f"Of the known AD genes only {view['ad_scored'][0]} was scored; it does not stand "
+            "out."
+        )
+    told = [
+        f"{row['gene']} (z {words.effect(row['z'])}, q {words.amount(row['q'])}, place "
+        f"{words.count(row['place'])})"
+        for row in view["ad_passed"]
+    ]
+    return f"Of the known AD genes {words.listed(told)} stand{'s' * (len(told) == 1)} out."

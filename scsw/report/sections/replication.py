@@ -1,0 +1,50 @@
+"""Replication: what agrees with the run's other cohorts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from scsw.report import words
+from scsw.report.tables import Tables
+
+WHAT = {"genes": "gene-score", "pathways": "gene-set", "stages": "stage-slope"}
+
+
+def numbers(t: Tables) -> dict[str, Any]:
+    """Return how many comparisons were made and passed."""
+    alpha = t.config["statistics"]["alpha"]
+    cohorts = [entry["name"] for entry in t.config["cohorts"]]
+    compared = {}
+    for name, table in t.replication.items():
+        tested = table.dropna(subset=["q"])
+        compared[name] = {"n_tested": len(tested), "n_passed": int((tested["q"] < alpha).sum())}
+    stages = t.replication["stages"]
+    return {
+        "alpha": alpha,
+        "others": [name for name in cohorts if name != t.cohort],
+        "compared": compared,
+        "n_same_sign": int(stages["same_sign"].astype(bool).sum()),
+        "n_slopes": len(stages),
+    }
+
+
+def reading(n: dict[str, Any]) -> list[str]:
+    """Say what was found again."""
+    if not n["others"]:
+        return ["This run has one cohort, so nothing could be replicated."]
+    made = {name: found for name, found in n["compared"].items() if found["n_tested"]}
+    if not made:
+        return [f"Nothing could be compared with {words.listed(n['others'])}."]
+    parts = [
+        f"{words.count(found['n_passed'])} of "
+        f"{words.several(found['n_tested'], WHAT[name] + ' comparison')}"
+        for name, found in made.items()
+    ]
+    text = f"Against {words.listed(n['others'])}, {words.listed(parts)} pass q < "
+    text += f"{words.amount(n['alpha'])}."
+    if n["n_slopes"]:
+        text += (
+            f" {words.count(n['n_same_sign'])} of {words.several(n['n_slopes'], 'stage slope')} "
+            "have the same sign in both cohorts."
+        )
+    return [text]

@@ -1,0 +1,32 @@
+from types import SimpleNamespace
+
+import pytest
+
+from scsw.cohort.read import read_cohort
+from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.finetune import finetune
+from scsw.scgpt.init import init
+from scsw.scgpt.model import load_model
+from scsw.settings import section_settings
+from tests.tiny import COMPUTE, model_settings, write_cohort
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory):
+    """Return a tiny fine-tuned model and its cohort."""
+    folder = tmp_path_factory.mktemp("tuned")
+    cohort = write_cohort(folder)
+    init(cohort, folder / "init", model=model_settings(), seed=0)
+    settings = section_settings(
+        "finetune", {"epochs": 30, "max_steps": 80, "lr": 0.003, "batch_size": 8}
+    )
+    finetune(folder / "init", cohort, folder / "model", settings=settings, compute=COMPUTE)
+    test = read_cohort(cohort, ["test"])
+    return SimpleNamespace(
+        cohort=cohort,
+        init=folder / "init",
+        model=folder / "model",
+        network=load_model(folder / "model"),
+        tokenizer=cohort_tokenizer(test, folder / "model"),
+        cells=test,
+    )

@@ -1,0 +1,297 @@
+"""Search, prune, verdict, implant and the judging of controls as steps, on one tiny model."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from scsw.errors import ScswError
+from scsw.files import read_table, write_table
+from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.model import encoder_layers, load_model
+from scsw.scgpt.objectives import forward
+from scsw.settings import section_settings
+from scsw.superweight.first_order import first_order_effects
+from scsw.superweight.gather import stability
+from scsw.superweight.implant import KINDS, WEIGHT, implant
+from scsw.superweight.judge_controls import judge_controls
+from scsw.superweight.prune import gather, prune
+from scsw.superweight.search import search
+from scsw.superweight.verdicts import judge
+from tests.tiny import COMPUTE
+
+SEARCH = section_settings("search", {"max_candidates": 6, "first_order": 2})
+PRUNE = section_settings("prune", {"n_controls": 119, "control_scope": "all_blocks", "shards": 2})
+STATISTICS = section_settings("statistics", {"bootstrap": 500})
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def searched(tuned, tmp_path_factory):
+    out = tmp_path_factory.mktemp("search")
+    search(tuned.model, tuned.cohort, out, settings=SEARCH, compute=COMPUTE)
+    return out
+
+
+@pytest.fixture(scope="module")
+def pruned(tuned, searched, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prune")
+    for shard in range(2):
+        prune(
+            tuned.model,
+            tuned.cohort,
+            searched / "candidates.parquet",
+            out / f"{shard}.parquet",
+            settings=PRUNE,
+            compute=COMPUTE,
+            shard=shard,
+        )
+    return out
+
+
+def test_search_writes_its_tables(searched, tuned):
+    candidates = read_table(searched / "candidates.parquet")
+    assert candidates["rank"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert (candidates["found_by"] == "first_order").sum() == 2
+    for row in candidates.itertuples():
+        weight = encoder_layers(tuned.network)[row.block].linear2.weight[row.row, row.column]
+        assert row.weight == pytest.approx(float(weight))
+        assert row.candidate_id == f"ffn_down.b{row.block}.r{row.row}.c{row.column}"
+    spikes = read_table(searched / "spikes.parquet")
+    whole = spikes[spikes["group_by"] == "all"]
+    assert whole.groupby(["block", "site"]).size().to_dict() == {
+        (b, s): 24 if s == "mlp_hidden" else 16
+        for b in range(3)
+        for s in ("mlp_hidden", "mlp_out", "pre_norm2", "out", "attn_out")
+    }
+    donors = spikes[spikes["group_by"] == "donor"].groupby(["block", "site", "channel"])["max"].max()
+    assert donors.to_numpy() == pytest.approx(
+        whole.set_index(["block", "site", "channel"])["max"].sort_index().to_numpy()
+    )
+    paths = read_table(searched / "paths.parquet").merge(
+        candidates[["candidate_id", "block"]], on="candidate_id", suffixes=("", "_of_candidate")
+    )
+    assert (paths["block"] >= paths["block_of_candidate"]).all()
+    record = json.loads((searched / "search.provenance.json").read_text())
+    assert record["simulated"] is True and record["inputs"]["model"]["sha256"]
+
+
+def test_search_reads_no_test_donor(searched):
+    spikes = read_table(searched / "spikes.parquet")
+    assert set(spikes.loc[spikes["group_by"] == "donor", "group"]) == {"discovery0", "discovery1"}
+
+
+def test_search_gives_the_same_table_twice(searched, tuned, tmp_path):
+    search(tuned.model, tuned.cohort, tmp_path, settings=SEARCH, compute=COMPUTE)
+    for name in ("candidates", "spikes", "paths"):
+        a, b = read_table(searched / f"{name}.parquet"), read_table(tmp_path / f"{name}.parquet")
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+def test_first_order_is_the_slope_of_a_small_step(tuned):
+    model, rows = tuned.network, np.flatnonzero(tuned.tokenizer.labels == 0)[:8]
+    weight = encoder_layers(model)[1].linear2.weight
+    predicted = first_order_effects(model, [weight], tuned.tokenizer, rows, COMPUTE, CPU)[0]
+
+    def nll():
+        batch = tuned.tokenizer.batch(rows)
+        with torch.no_grad():
+            logits = forward(model, batch)["cls_output"].double()
+        return float(torch.nn.functional.cross_entropy(logits, batch.labels))
+
+    place = np.unravel_index(predicted.argmax(), predicted.shape)
+    value, step = weight[place].item(), 0.05
+    with torch.no_grad():
+        ends = []
+        for factor in (1 - step, 1 + step):
+            weight[place] = factor * value
+            ends.append(nll())
+        weight[place] = value
+    assert predicted[place] == pytest.approx(abs(ends[1] - ends[0]) / (2 * step), rel=0.05)
+
+
+def test_prune_measures_what_the_model_does(tuned, searched, pruned):
+    effects = gather([pruned / "0.parquet", pruned / "1.parquet"])
+    assert effects.groupby("weight_set")["candidate_id"].nunique().to_dict() == {
+        "candidate": 6,
+        "random": 119,
+    }
+    edited = effects.groupby(["weight_set", "candidate_id", "mode"])[["n_cells", "n_masked"]].sum()
+    assert (edited["n_cells"] == len(tuned.tokenizer)).all()
+    assert (edited.loc["random", "n_masked"] == 0).all()
+    assert (edited.loc["candidate", "n_masked"] > 0).all()
+    # Against zero-and-rerun with the package's own forward pass.
+    best = read_table(searched / "candidates.parquet").iloc[0]
+    model = load_model(tuned.model)
+    rows = np.arange(len(tuned.tokenizer))
+
+    def nll():
+        batch = tuned.tokenizer.batch(rows)
+        with torch.no_grad():
+            logits = forward(model, batch)["cls_output"].double()
+        return torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum").item()
+
+    intact = nll()
+    with torch.no_grad():
+        encoder_layers(model)[best["block"]].linear2.weight[best["row"], best["column"]] = 0
+    own = effects[(effects["candidate_id"] == best["candidate_id"]) & (effects["mode"] == "zero")]
+    own = own[own["weight_set"] == "candidate"]
+    assert own["sum_nll_intact"].sum() == pytest.approx(intact, rel=1e-5)
+    assert own["sum_nll"].sum() == pytest.approx(nll(), rel=1e-5)
+    assert np.stack(own["predicted_counts"]).sum() == len(rows)
+
+
+def test_shards_do_not_change_a_digit(tuned, searched, pruned, tmp_path):
+    one = section_settings("prune", {**vars(PRUNE), "shards": 1})
+    prune(
+        tuned.model,
+        tuned.cohort,
+        searched / "candidates.parquet",
+        tmp_path / "all.parquet",
+        settings=one,
+        compute=COMPUTE,
+    )
+    whole = gather([tmp_path / "all.parquet"])
+    parts = gather([pruned / "1.parquet", pruned / "0.parquet"])
+    pd.testing.assert_frame_equal(whole, parts, check_exact=True)
+
+
+def test_the_batch_size_changes_at_most_the_last_digits(tuned, searched, pruned, tmp_path):
+    other = section_settings("compute", {**vars(COMPUTE), "batch_size": 32})
+    for shard in range(2):
+        prune(
+            tuned.model,
+            tuned.cohort,
+            searched / "candidates.parquet",
+            tmp_path / f"{shard}.parquet",
+            settings=PRUNE,
+            compute=other,
+            shard=shard,
+        )
+    a = gather([pruned / "0.parquet", pruned / "1.parquet"])
+    b = gather([tmp_path / "0.parquet", tmp_path / "1.parquet"])
+    change = [t["sum_nll"] - t["sum_nll_intact"] for t in (a, b)]
+    assert change[0].to_numpy() == pytest.approx(change[1].to_numpy(), abs=1e-5)
+
+
+def test_verdicts_of_the_model(tuned, searched, pruned, tmp_path):
+    judge(
+        [pruned / "0.parquet", pruned / "1.parquet"],
+        searched / "candidates.parquet",
+        tuned.cohort,
+        tmp_path,
+        search=SEARCH,
+        prune=PRUNE,
+        statistics=STATISTICS,
+    )
+    table = read_table(tmp_path / "verdicts.parquet")
+    assert table["n_test_donors"].eq(12).all() and table["n_controls"].eq(119).all()
+    assert table["effect_low"].le(table["effect_nll"]).all()
+    assert table["p"].between(1 / 120, 1).all()
+    assert stability(table, one_start=True)["share_of_seeds"].eq(1.0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_implant_is_the_largest_spike_of_its_model(tuned, tmp_path, kind):
+    out = tmp_path / "implant"
+    implant(tuned.init, tuned.cohort, out, kind=kind, compute=COMPUTE, seed=0)
+    sealed = json.loads((out / "sealed.json").read_text())
+    layer = encoder_layers(load_model(out))[sealed["block"]]
+    assert layer.linear2.weight[sealed["row"], sealed["column"]] == WEIGHT
+    assert sealed["block"] < 2
+    search(out, tuned.cohort, tmp_path, settings=SEARCH, compute=COMPUTE)
+    best = read_table(tmp_path / "candidates.parquet").iloc[0]
+    assert (best["block"], best["row"], best["column"]) == (
+        sealed["block"],
+        sealed["row"],
+        sealed["column"],
+    )
+    assert best["spike_ratio"] > SEARCH.spike_ratio
+
+
+def test_the_informative_implant_reads_its_genes(tuned, tmp_path):
+    out = tmp_path / "implant"
+    implant(tuned.init, tuned.cohort, out, kind=KINDS[1], compute=COMPUTE, seed=1)
+    sealed = json.loads((out / "sealed.json").read_text())
+    search(out, tuned.cohort, tmp_path, settings=SEARCH, compute=COMPUTE)
+    best = read_table(tmp_path / "candidates.parquet").iloc[0]
+    assert best["top_gene"] in sealed["genes"]
+
+
+def test_implants_differ_by_seed_and_an_unknown_kind_is_refused(tuned, tmp_path):
+    places = set()
+    for seed in range(6):
+        out = tmp_path / str(seed)
+        implant(tuned.init, tuned.cohort, out, kind=KINDS[0], compute=COMPUTE, seed=seed)
+        sealed = json.loads((out / "sealed.json").read_text())
+        places.add((sealed["block"], sealed["row"], sealed["column"]))
+    assert len(places) > 3
+    with pytest.raises(ScswError, match="unknown kind"):
+        implant(tuned.init, tuned.cohort, tmp_path / "x", kind="magic", compute=COMPUTE)
+
+
+def arm_folder(root, arm, verdicts, sealed=None):
+    folder = root / arm / "0"
+    table = pd.DataFrame(verdicts).assign(cohort="x", arm=arm, seed=0, reason="because")
+    table["rank"] = range(1, len(table) + 1)
+    table["causal"] = table["verdict"].str.startswith("causal")
+    write_table(table, folder / "prune" / "verdicts.parquet")
+    if sealed:
+        (folder / "implant").mkdir()
+        (folder / "implant" / "sealed.json").write_text(json.dumps(sealed))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arm", "verdict", "passed", "rank"),
+    [
+        ("untrained", "not causal", True, None),
+        ("untrained", "causal, constant", False, None),
+        ("shuffled", "not causal", True, None),
+        ("shuffled", "not assessable", None, None),
+        ("implanted_constant", "causal, constant", True, 1),
+        ("implanted_constant", "causal, informative", False, 1),
+        ("implanted_constant", "not causal", False, 1),
+        ("implanted_constant", "not assessable", None, 1),
+        ("pretrained", "causal, constant", None, None),
+    ],
+)
+def test_control_arms_are_judged(tmp_path, arm, verdict, passed, rank):
+    sealed = {"kind": arm, "block": 1, "row": 2, "column": 3} if "implanted" in arm else None
+    rows = [{"candidate_id": "ffn_down.b1.r2.c3", "verdict": verdict}]
+    folder = arm_folder(tmp_path, arm, rows, sealed)
+    judge_controls({arm: folder}, tmp_path / "controls.parquet")
+    row = read_table(tmp_path / "controls.parquet").iloc[0]
+    assert (None if pd.isna(row["passed"]) else bool(row["passed"])) == passed
+    assert (None if pd.isna(row["found_rank"]) else int(row["found_rank"])) == rank
+
+
+def test_an_implant_that_was_missed_is_said(tmp_path):
+    sealed = {"kind": "implanted_constant", "block": 1, "row": 9, "column": 9}
+    rows = [{"candidate_id": "ffn_down.b1.r2.c3", "verdict": "causal, constant"}]
+    folder = arm_folder(tmp_path, "implanted_constant", rows, sealed)
+    judge_controls({"implanted_constant": folder}, tmp_path / "controls.parquet")
+    row = read_table(tmp_path / "controls.parquet").iloc[0]
+    assert row["found_rank"] == -1 and not row["passed"]
+    assert "not among the candidates" in row["outcome"]
+
+
+def test_no_control_arms_give_an_empty_table(tmp_path):
+    judge_controls({}, tmp_path / "controls.parquet")
+    assert read_table(tmp_path / "controls.parquet").empty
+
+
+def test_stability_counts_seeds():
+    verdicts = pd.DataFrame(
+        {"cohort": "x", "candidate_id": ["a", "b", "a"], "seed": [0, 0, 1], "verdict": ""}
+    )
+    table = stability(verdicts, one_start=False).set_index("candidate_id")
+    assert table.loc["a", "share_of_seeds"] == 1 and table.loc["b", "found_in"] == "0"
+    assert not table["comparable"].any()
+
+
+def test_the_cohort_tokenizer_uses_the_models_sizes(tuned):
+    tokenizer = cohort_tokenizer(tuned.cells, tuned.model)
+    assert tokenizer.max_seq_len == 24 and tokenizer.n_bins == 51
