@@ -32,7 +32,7 @@ Out = Annotated[Path, typer.Option(help="What to write.")]
 Candidates = Annotated[Path, typer.Option(help="candidates.parquet of `scsw search`.")]
 Settings = Annotated[
     str | None,
-    typer.Option(help="Config file, or JSON such as '{\"search\": {\"max_candidates\": 10}}'."),
+    typer.Option(help='Config file, or JSON such as \'{"search": {"max_candidates": 10}}\'.'),
 ]
 Arm = Annotated[str, typer.Option(help="Arm of the run, written into the tables.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
@@ -105,7 +105,9 @@ def preprocess(
 def init(
     cohort: Cohort,
     out: Out,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore the checkpoint's weights.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ignore the checkpoint's weights.")
+    ] = False,
     config: Settings = None,
     seed: Seed = 0,
 ) -> None:
@@ -134,7 +136,12 @@ def implant(
 
 @app.command()
 def finetune(
-    start: Model, cohort: Cohort, out: Out, config: Settings = None, arm: Arm = "real", seed: Seed = 0
+    start: Model,
+    cohort: Cohort,
+    out: Out,
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
 ) -> None:
     """Fine-tune scGPT: masked expression, cell embedding, cell type."""
     settings, compute = sections(config, "finetune", "compute")
@@ -145,7 +152,12 @@ def finetune(
 
 @app.command()
 def search(
-    model: Model, cohort: Cohort, out: Out, config: Settings = None, arm: Arm = "real", seed: Seed = 0
+    model: Model,
+    cohort: Cohort,
+    out: Out,
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
 ) -> None:
     """Search a model for super-weight-like parameters on the discovery donors."""
     settings, compute = sections(config, "search", "compute")
@@ -270,7 +282,9 @@ def stages(
 
 @app.command()
 def gather(
-    folders: Annotated[list[Path], typer.Argument(help="…/<arm>/<seed> folders, real and control.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="…/<arm>/<seed> folders, real and control.")
+    ],
     out: Out,
     config: Settings = None,
     simulated: Simulated = False,
@@ -294,12 +308,12 @@ def replicate(
     simulated: Simulated = False,
 ) -> None:
     """Compare candidates, pathways and stages across cohorts."""
-    (settings,) = sections(config, "replicate")
+    settings, enrich = sections(config, "replicate", "enrich")
     from scsw.biology.replicate import replicate as run
 
     by_cohort = parse_settings(seeds)
     cohorts = [(folder.name, folder, by_cohort[folder.name]) for folder in folders]
-    run(cohorts, out, settings=settings, simulated=simulated)
+    run(cohorts, out, settings=settings, enrich_settings=enrich, simulated=simulated)
 
 
 @app.command()
@@ -330,7 +344,7 @@ def report(
 ) -> None:
     """Draw the figures and write the report of one cohort."""
     whole_config = validate_config(parse_settings(config))
-    from scsw.report.report import report as run
+    from scsw.report.build import report as run
 
     run(
         cohort_folder,
@@ -375,7 +389,9 @@ def main() -> None:
     try:
         app()
     except ScswError as error:
-        Console(stderr=True, soft_wrap=True).print(f"Error: {error}", style="bold red", markup=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"Error: {error}", style="bold red", markup=False
+        )
         sys.exit(2)
 
 

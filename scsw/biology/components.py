@@ -1,4 +1,4 @@
-"""Attention heads and MLP blocks: which genes they attend to, and what the model loses with them."""
+"""Attention heads and MLP blocks: the genes they attend to, what the model loses without them."""
 
 from __future__ import annotations
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import permutation_test
 
+from scsw.biology.gene_sets import Library
 from scsw.biology.matching import (
     FIXED_NULL,
     MATCHED_NULL,
     correlate_pairs,
     match_candidates,
     profiles,
-    unit_ranks,
 )
+from scsw.biology.pathway_agreement import NULL as PATHWAY_NULL
+from scsw.biology.pathway_agreement import agreement_by_library, gene_list
 from scsw.biology.ranking import orientation, view_scores
 from scsw.biology.tables import benjamini_hochberg
 
-PATHWAY_NULL = (
-    "permutation of the set labels within the library, one-sided; ora of read_in, pairs matched "
-    "on read_in"
-)
 STAGE_NULL = "one-sided OLS t-test in cohort b, direction from cohort a"
 
 
@@ -33,7 +32,6 @@ class Cohort:
     name: str
     seed: int
     gene_scores: pd.DataFrame
-    pathways: pd.DataFrame
     stages: pd.DataFrame
 
 
@@ -63,28 +61,29 @@ def compare_pathways(
     a: Cohort,
     b: Cohort,
     pairs: pd.DataFrame,
+    libraries: Mapping[str, Library],
+    enrich_settings: SimpleNamespace,
     *,
     permutations: int,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Correlate −log10 p over the sets that both candidates of a pair were tested on.
+    """Correlate −log10 p of the ORA of read-in over the sets that both of a pair are tested on.
 
-    The test is `scipy.stats.permutation_test` of the pairings, one-sided: agreement is a positive
-    correlation. A pair with the same p in all sets gets NaN.
+    ORA is done as in the step `enrich`, here for every pair. Pairs in which a candidate leads
+    with no gene, and libraries without a set of testable size, have no rows.
     """
-    ora_a, ora_b = (_ora(cohort.pathways) for cohort in (a, b))
-    rows = []
+    tables = []
     for pair in pairs.itertuples():
-        both = ora_a[ora_a["candidate_id"].eq(pair.candidate_a)].merge(
-            ora_b[ora_b["candidate_id"].eq(pair.candidate_b)], on=["library", "gene_set"]
+        table = agreement_by_library(
+            gene_list(a.gene_scores, pair.candidate_a, libraries, enrich_settings),
+            gene_list(b.gene_scores, pair.candidate_b, libraries, enrich_settings),
+            permutations=permutations,
+            rng=rng,
         )
-        for library, sets in both.groupby("library"):
-            rho, p = _rank_agreement(sets["p_x"], sets["p_y"], permutations, rng)
-            rows.append(
-                {"candidate_a": pair.candidate_a, "candidate_b": pair.candidate_b}
-                | {"library": library, "n_sets": len(sets), "spearman": rho, "p": p}
-            )
-    return _with_q(pd.DataFrame(rows).assign(null=PATHWAY_NULL), a, b)
+        if len(table):
+            names = {"candidate_a": pair.candidate_a, "candidate_b": pair.candidate_b}
+            tables.append(table.assign(**names, null=PATHWAY_NULL))
+    return _with_q(pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), a, b)
 
 
 def compare_stages(a: Cohort, b: Cohort, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -107,31 +106,6 @@ def compare_stages(a: Cohort, b: Cohort, pairs: pd.DataFrame) -> pd.DataFrame:
             beta_a=table["beta_x"], beta_b=table["beta_y"], same_sign=same, p=p, null=STAGE_NULL
         )
     return _with_q(table, a, b)
-
-
-def _ora(pathways: pd.DataFrame) -> pd.DataFrame:
-    chosen = pathways["view"].eq("read_in") & pathways["method"].eq("ora")
-    return pathways.loc[chosen, ["candidate_id", "library", "gene_set", "p"]]
-
-
-def _rank_agreement(
-    p_a: pd.Series, p_b: pd.Series, permutations: int, rng: np.random.Generator
-) -> tuple[float, float]:
-    # The rank of −log10 p is the rank of −p, also where p is too small to be told from 0.
-    unit_a, unit_b = unit_ranks(-p_a), unit_ranks(-p_b)
-    if not unit_a.any() or not unit_b.any():
-        return float("nan"), float("nan")
-    result = permutation_test(
-        (unit_a,),
-        lambda x, axis: np.sum(x * unit_b, axis=axis),
-        permutation_type="pairings",
-        alternative="greater",
-        vectorized=True,
-        n_resamples=permutations,
-        batch=500,
-        rng=rng,
-    )
-    return float(np.round(result.statistic, 10)), float(result.pvalue)
 
 
 def _slopes(cohort: Cohort, candidate: str) -> pd.DataFrame:

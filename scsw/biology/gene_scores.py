@@ -136,7 +136,7 @@ def write_out_pass(
     compute: SimpleNamespace,
     device: torch.device,
 ) -> None:
-    """Add up the change of the decoded expression over the gene tokens when each weight is zeroed."""
+    """Add up the change of the decoded expression over gene tokens when a weight is zeroed."""
     order = {name: index for index, name in enumerate(candidates["candidate_id"])}
     edits = [
         Edit(name, "candidate", "zero", *place)

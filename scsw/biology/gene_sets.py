@@ -74,21 +74,22 @@ def read_gmt(path: str | Path) -> Library:
 def read_libraries(paths: Iterable[str | Path]) -> dict[str, Library]:
     """Read GMT files; the stem of a file's name is the name of its library.
 
+    A file that is given twice is read once.
+
     Raises
     ------
     ScswError
-        If a file is not good GMT, or if two files have one stem.
+        If a file is not good GMT, or if two different files have one stem.
     """
-    libraries: dict[str, Library] = {}
+    files: dict[str, Path] = {}
     for path in paths:
-        name = Path(path).stem
-        if name in libraries:
+        file = find_gmt(path)
+        if not files.setdefault(file.stem, file).samefile(file):
             raise ScswError(
-                f"two gene-set files are named {name}",
+                f"two gene-set files are named {file.stem}: {files[file.stem]} and {file}",
                 expected="file names that differ, since they name the libraries",
             )
-        libraries[name] = read_gmt(find_gmt(path))
-    return libraries
+    return {name: read_gmt(file) for name, file in files.items()}
 
 
 def within_background(

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from scsw.biology.cross_cohort import Cohort, compare_genes, compare_pathways, compare_stages
+from scsw.biology.gene_sets import find_gmt, read_libraries
 from scsw.biology.ranking import VIEWS
 from scsw.biology.tables import (
     GENE_SCORES,
-    PATHWAYS,
     REPLICATED_GENES,
     REPLICATED_PATHWAYS,
     REPLICATED_STAGES,
@@ -24,6 +24,7 @@ from scsw.biology.tables import (
 )
 from scsw.files import write_table
 from scsw.provenance import recorded
+from scsw.settings import section_settings
 
 
 def replicate(
@@ -31,6 +32,7 @@ def replicate(
     out: str | Path,
     *,
     settings: SimpleNamespace,
+    enrich_settings: SimpleNamespace | None = None,
     simulated: bool = False,
 ) -> None:
     """Write ``genes.parquet``, ``pathways.parquet`` and ``stages.parquet``.
@@ -49,6 +51,9 @@ def replicate(
         Folder of the three tables and the provenance.
     settings
         Section ``replicate`` of the config.
+    enrich_settings
+        Section ``enrich``, for the gene sets, their sizes and the number of leading genes; its
+        defaults where not given.
     simulated
         Whether a cohort is simulated; kept in the provenance.
 
@@ -57,31 +62,34 @@ def replicate(
     ScswError
         If a table of a cohort is missing or not as described.
     """
+    enrich_settings = enrich_settings or section_settings("enrich")
     compared = list(cohort_folders) if len(cohort_folders) > 1 else []
     inputs = {
         f"{name}:{file.stem}": file
         for name, folder, seeds in compared
         for file in _files(folder, seeds)
     }
+    if compared:
+        inputs |= {Path(path).stem: find_gmt(path) for path in enrich_settings.gene_sets}
     with recorded(
         "replicate",
         out,
         inputs=inputs,
-        parameters=vars(settings),
+        parameters={**vars(settings), "enrich": vars(enrich_settings)},
         seed=settings.seed,
         simulated=simulated,
     ):
         cohorts = [_read(name, folder, seeds) for name, folder, seeds in compared]
+        libraries = read_libraries(enrich_settings.gene_sets) if compared else {}
         genes, pathways, stages = [], [], []
         for index, (a, b) in enumerate(combinations(cohorts, 2)):
             # One stream per pair of cohorts: adding a third cohort leaves the first pair as it was.
             rng = np.random.default_rng([settings.seed, index])
-            in_genes = compare_genes(a, b, permutations=settings.permutations, rng=rng)
+            limits = {"permutations": settings.permutations, "rng": rng}
+            in_genes = compare_genes(a, b, **limits)
             pairs = in_genes.loc[in_genes["view"].eq("read_in"), ["candidate_a", "candidate_b"]]
             genes.append(in_genes)
-            pathways.append(
-                compare_pathways(a, b, pairs, permutations=settings.permutations, rng=rng)
-            )
+            pathways.append(compare_pathways(a, b, pairs, libraries, enrich_settings, **limits))
             stages.append(compare_stages(a, b, pairs))
         tables = {
             "genes": typed(_joined(genes), REPLICATED_GENES),
@@ -95,16 +103,15 @@ def replicate(
 def _files(folder: str | Path, seeds: Sequence[int]) -> list[Path]:
     folder = Path(folder)
     scores = folder / "real" / str(seeds[0]) / "map" / "gene_scores.parquet"
-    return [scores, folder / "pathways.parquet", folder / "stages.parquet"]
+    return [scores, folder / "stages.parquet"]
 
 
 def _read(name: str, folder: str | Path, seeds: Sequence[int]) -> Cohort:
-    scores, pathways, stages = _files(folder, seeds)
-    gathered = [read_columns(pathways, PATHWAYS), read_columns(stages, STAGES)]
-    of_model = [t[t["arm"].eq("real") & t["seed"].eq(seeds[0])] for t in gathered]
-    return Cohort(
-        name, seeds[0], read_columns(scores, GENE_SCORES, cell_type="all", view=VIEWS), *of_model
-    )
+    scores, gathered = _files(folder, seeds)
+    stages = read_columns(gathered, STAGES)
+    of_model = stages["arm"].eq("real") & stages["seed"].eq(seeds[0])
+    gene_scores = read_columns(scores, GENE_SCORES, cell_type="all", view=VIEWS)
+    return Cohort(name, seeds[0], gene_scores, stages[of_model])
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

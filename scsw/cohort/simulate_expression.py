@@ -21,7 +21,7 @@ BIOLOGY_SEED = 1907
 # How hard the cell types are to tell apart. Sizes are standard deviations of log expression of
 # the genes that a node of the tree regulates; TYPE_EFFECT is the first knob to turn.
 LEVEL_EFFECT = {"lineage": 1.0, "cell_class": 1.2, "family": 0.6, "name": 0.35}
-TYPE_EFFECT = 1.0  # scales all levels and markers at once
+TYPE_EFFECT = 2.2  # scales all levels and markers at once
 REGULATED = 0.25  # share of the genes that one node regulates
 MARKER_EFFECT = {"lineage": 2.0, "cell_class": 3.0, "family": 2.0, "name": 1.5}
 STATE_EFFECT = 0.15  # between the two states (supertypes) of one type
@@ -238,9 +238,7 @@ def _mito_share(n: int, rng: np.random.Generator) -> np.ndarray:
     return np.where(rng.random(n) < HIGH_MITO, rng.uniform(0.08, 0.25, n), usual)
 
 
-def _depth(
-    n: int, n_genes: int, type_depth: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+def _depth(n: int, n_genes: int, type_depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     spread = rng.normal(0, DEPTH_SPREAD, n) + rng.normal(0, DONOR_DEPTH)
     depth = COUNTS_PER_GENE * n_genes * type_depth * np.exp(spread)
     return np.where(rng.random(n) < LOW_DEPTH, 0.1 * depth, depth)

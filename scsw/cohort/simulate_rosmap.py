@@ -139,7 +139,7 @@ def _nuclei(cohort: SimulatedCohort, projid: np.ndarray) -> pd.DataFrame:
 
 
 def _subclusters(cohort: SimulatedCohort) -> list[str]:
-    """Name the states of each broad type from 0: Ex0, Ex1, …"""
+    """Name the states of each broad type by number from 0, such as Ex0 and Ex1."""
     broad = pd.Series([t.broad for t in cohort.types]).repeat(STATES)
     return (broad + broad.groupby(broad.to_numpy()).cumcount().astype(str)).tolist()
 

@@ -12,7 +12,6 @@ from scipy import sparse
 
 from scsw.cohort.simulate_cohort import SimulatedCohort
 from scsw.cohort.simulate_expression import STATES
-from scsw.errors import ScswError
 from scsw.files import whole
 
 TITLE = "simulated cohort in the layout of SEA-AD (MTG, 2024-02-13), written by scsw; no real donor"
@@ -100,11 +99,13 @@ def _donor_columns(cohort: SimulatedCohort) -> pd.DataFrame:
         return np.where(reference, "Reference", texts.astype(object))
 
     demented = donors["cogdx"] >= 4
-    e4 = donors["apoe"].str.contains("4")
     genotype = donors["apoe"].str[0] + "/" + donors["apoe"].str[1]
     return pd.DataFrame(
         {
-            "Donor ID": [f"{'H18.30' if r else 'H20.33'}.{501 + i}" for i, r in enumerate(reference)],
+            "Donor ID": [
+                f"{'H18.30' if is_reference else 'H20.33'}.{501 + i}"  # numbers no real donor has
+                for i, is_reference in enumerate(reference)
+            ],
             "Brain Region": "Human MTG",
             "Neurotypical reference": np.where(reference, "True", "False").astype(object),
             "Sex": np.where(donors["female"], "Female", "Male").astype(object),
@@ -117,9 +118,8 @@ def _donor_columns(cohort: SimulatedCohort) -> pd.DataFrame:
             "Thal": stage("Thal " + donors["thal"].astype(str)),
             "CERAD score": stage(donors["cerad"].map(CERAD)),
             "Cognitive Status": stage(demented.map({True: "Dementia", False: "No dementia"})),
-            "APOE4 Status": e4.map({True: "Y", False: "N"}),
             "APOE Genotype": genotype,
-            "LATE": stage(pd.Series(rng.choice(["Not Identified", "LATE Stage 1"], n, p=[0.7, 0.3]))),
+            "LATE": stage(pd.Series(["Not Identified"] * n)),
             "Severely Affected Donor": np.where(
                 donors["severity"] >= SEVERELY_AFFECTED_FROM, "Y", "N"
             ).astype(object),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scsw.files import read_json, require, whole, write_json, write_text
+from scsw.files import require, whole, write_json, write_text
+from scsw.provenance import recorded
 from scsw.report import style
 from scsw.report.figures import DRAW
 from scsw.report.methods import methods_text
@@ -13,7 +14,10 @@ from scsw.report.names import figure_names
 from scsw.report.numbers import collect
 from scsw.report.page import page
 from scsw.report.provenance_records import read_records
-from scsw.report.tables import read_tables
+from scsw.report.summary import print_summary
+from scsw.report.tables import input_files, read_tables
+
+__all__ = ["print_summary", "report"]
 
 
 def report(
@@ -48,21 +52,19 @@ def report(
         leave out are told of in the report.
     """
     cohort_dir, out = require(cohort_dir), Path(out)
-    tables = read_tables(cohort_dir, config=config, cohort=cohort, replication_dir=replication_dir)
-    records = read_records(cohort_dir, seed=tables.seeds[0])
-    numbers = collect(tables, records)
-    with whole(out / "figures") as folder:
-        with style.applied():
-            for name in figure_names(config, cohort):
-                style.save_figure(DRAW[name](tables), name, folder, tables.simulated)
-        html = page(tables, numbers, records, folder)
-    write_json(numbers, out / "numbers.json")
-    write_text(methods_text(numbers), out / "methods.md")
-    write_text(html, out / "report.html")
-
-
-def print_summary(cohort_report_dir: str | Path) -> None:
-    """Print where a cohort's report is, and its verdict sentence."""
-    folder = Path(cohort_report_dir)
-    print(require(folder / "report.html"))
-    print(read_json(folder / "numbers.json")["verdict_sentence"])
+    inputs = input_files(cohort_dir, config, cohort, replication_dir)
+    with recorded("report", out, inputs=inputs, parameters={}) as record:
+        tables = read_tables(
+            cohort_dir, config=config, cohort=cohort, replication_dir=replication_dir
+        )
+        record["simulated"] = tables.simulated
+        records = read_records(cohort_dir, seed=tables.seeds[0])
+        numbers = collect(tables, records)
+        with whole(out / "figures") as folder:
+            with style.applied():
+                for name in figure_names(config, cohort):
+                    style.save_figure(DRAW[name](tables), name, folder, tables.simulated)
+            html = page(tables, numbers, records, folder)
+        write_json(numbers, out / "numbers.json")
+        write_text(methods_text(numbers), out / "methods.md")
+        write_text(html, out / "report.html")

@@ -9,6 +9,8 @@ from scsw.report.tables import Tables
 from scsw.report.verdict import NONE
 from scsw.settings import reductions
 
+CHECKPOINT_SIZES = ("model.embsize", "model.d_hid", "model.nlayers")
+
 
 def numbers(t: Tables) -> dict[str, Any]:
     """Return warnings, reductions and what was not assessable."""
@@ -16,7 +18,7 @@ def numbers(t: Tables) -> dict[str, Any]:
     reasons = unable["reason"].astype(str).value_counts()
     return {
         "warnings": [str(sentence) for sentence in t.about["warnings"]],
-        "reductions": reductions(t.config),
+        "reductions": _reductions(t.config),
         "n_not_assessable": len(unable),
         "not_assessable": [{"reason": text, "n": int(n)} for text, n in reasons.items()],
         "from_scratch": t.config["model"]["checkpoint"] is None,
@@ -24,6 +26,12 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_models": len(t.seeds),
         "n_cohorts": len(t.config["cohorts"]),
     }
+
+
+def _reductions(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """List the settings below their default that count: a checkpoint brings its own sizes."""
+    ignored = CHECKPOINT_SIZES if config["model"]["checkpoint"] is not None else ()
+    return [row for row in reductions(config) if row["key"] not in ignored]
 
 
 def sentences(everything: dict[str, Any]) -> list[str]:
@@ -60,7 +68,7 @@ def _power(verdict: dict[str, Any]) -> list[str]:
     models = words.several(verdict["states"][NONE], "model")
     return [
         f"Effects below {nats} nats per cell ({share} of the gap to the majority floor) could not "
-        f"have been called causal in the {models} without a causal candidate; such weights may "
+        f"have been called causal in {models} without a causal candidate; such weights may "
         "exist."
     ]
 

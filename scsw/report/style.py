@@ -17,6 +17,8 @@ from scsw.report.names import FORMATS
 
 MM = 1 / 25.4
 SINGLE, DOUBLE, MAX_HEIGHT = 89, 183, 235  # mm: one column, two columns, a page
+# Behind a text that a line would cross.
+PAPER = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
 FONT = 7  # points; journals ask for at least 5 to 7 at final size
 ROW = 3.0  # mm of height that one line of labels takes
 
@@ -91,11 +93,22 @@ def save_figure(fig: Figure, name: str, out: str | Path, simulated: bool) -> Non
     """Write ``<out>/<name>.{svg,pdf,png}``; a simulated run's figures carry that word."""
     if simulated:
         mark_simulated(fig)
-    fig.draw_without_rendering()  # lay out once; the three formats then agree
-    fig.set_layout_engine("none")
+    fix_layout(fig)
     Path(out).mkdir(parents=True, exist_ok=True)
     for kind in FORMATS:
         fig.savefig(Path(out) / f"{name}.{kind}", format=kind, metadata=_METADATA[kind])
+
+
+def fix_layout(fig: Figure) -> None:
+    """Lay a figure out once, so that all formats agree, and round the places of its axes.
+
+    The layout solver's last digits differ from time to time; unrounded they reach the names
+    that an SVG gives its clip paths.
+    """
+    fig.draw_without_rendering()
+    fig.set_layout_engine("none")
+    for ax in fig.axes:
+        ax.set_position([round(value, 5) for value in ax.get_position().bounds])
 
 
 def mark_simulated(fig: Figure) -> None:
@@ -133,11 +146,13 @@ def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     step = max(1, -(-(last - first) // 5))
     ticks = [10.0**power for power in range(first, last + 1, step)]
-    if last - first <= 1:
-        ticks = [m * 10.0**power for power in range(first, last + 1) for m in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) < 3:
+        finer = [m * 10.0**power for power in range(first, last + 1) for m in (1, 2, 5)]
+        ticks = [tick for tick in finer if low <= tick <= high]
     getattr(ax, f"set_{which}scale")("log")
     getattr(ax, f"set_{which}lim")(low, high)
-    _set_ticks(ax, which, [tick for tick in ticks if low <= tick <= high])
+    _set_ticks(ax, which, ticks)
 
 
 def symlog_axis(ax: Axes, which: str, values: np.ndarray, linear: float) -> None:
@@ -151,7 +166,7 @@ def symlog_axis(ax: Axes, which: str, values: np.ndarray, linear: float) -> None
 
 
 def symlog_ticks(low: float, high: float, linear: float) -> list[float]:
-    """Return zero and powers of ten on either side of it, at most about four a side."""
+    """Return zero, about four powers of ten above it and the largest one below."""
 
     def powers(reach: float) -> list[float]:
         if reach < linear:
@@ -160,7 +175,7 @@ def symlog_ticks(low: float, high: float, linear: float) -> list[float]:
         step = max(1, -(-(last - first) // 4))
         return [10.0**power for power in range(last, first - 1, -step)]
 
-    return sorted([-tick for tick in powers(-low)] + [0.0] + powers(high))
+    return sorted([-tick for tick in powers(-low)[:1]] + [0.0] + powers(high))
 
 
 def linear_threshold(values: np.ndarray, largest: float) -> float:

@@ -50,6 +50,15 @@ CONTROLS = [
 BIOMARKERS = (
     "gene rank read_in_z write_out_z n_pathways stage_q replication seeds statement"
 ).split()
+OF_COHORT = (
+    "cohort.h5ad qc.tsv coverage.tsv verdicts.parquet performance.parquet stability.parquet "
+    "pathways.parquet stages.parquet controls.parquet biomarkers.tsv"
+).split()
+OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
+OF_REAL_MODEL = (
+    "model/history.parquet search/paths.parquet prune/effects.parquet map/gene_scores.parquet "
+    "map/components.parquet"
+).split()
 REPLICATION = {
     "genes": (
         "cohort_a cohort_b seed_a seed_b candidate_a candidate_b view n_genes spearman p q null"
@@ -167,9 +176,7 @@ def read_tables(
         coverage=read_table(folder / "coverage.tsv"),
         history=_of_models(folder, real, "model/history.parquet", add_model=True),
         performance=_kept(read_table(folder / "performance.parquet"), real + arms),
-        spikes=_of_models(
-            folder, real + arms, "search/spikes.parquet", SPIKES, [("group_by", "==", "all")], arms
-        ),
+        spikes=_spikes(folder, real + arms, arms),
         candidates=_of_models(folder, real + arms, "search/candidates.parquet", optional=arms),
         paths=_of_models(folder, real, "search/paths.parquet"),
         stability=_optional(folder / "stability.parquet"),
@@ -189,6 +196,24 @@ def read_tables(
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
         replication=_replication(replication_dir, cohort),
     )
+
+
+def input_files(
+    folder: Path,
+    config: dict[str, Any],
+    cohort: str,
+    replication_dir: str | Path | None = None,
+) -> dict[str, Path]:
+    """Return every file that `read_tables` reads and that is there, by its place in the run."""
+    real = [f"real/{seed}" for seed in real_seeds(config, cohort)]
+    arms = [f"{arm}/{seed}" for arm, seed in control_models(config, cohort)]
+    names = OF_COHORT + [f"{model}/{name}" for model in real + arms for name in OF_MODEL]
+    names += [f"{model}/{name}" for model in real for name in OF_REAL_MODEL]
+    files = {name: folder / name for name in names}
+    if replication_dir is not None:
+        tables = [f"{name}.parquet" for name in REPLICATION]
+        files |= {f"replication/{name}": Path(replication_dir) / name for name in tables}
+    return {name: path for name, path in files.items() if path.exists()}
 
 
 def _read_obs(path: Path) -> pd.DataFrame:
@@ -248,6 +273,15 @@ def _of_models(
         found.append(table.assign(arm=arm, seed=seed) if add_model else table)
     found = [table for table in found if len(table)] or found[:1]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _spikes(
+    folder: Path, models: list[tuple[str, int]], optional: list[tuple[str, int]]
+) -> pd.DataFrame:
+    """Read the spikes over all cells; a site whose median is zero has no ratio."""
+    everywhere = [("group_by", "==", "all")]
+    table = _of_models(folder, models, "search/spikes.parquet", SPIKES, everywhere, optional)
+    return table[np.isfinite(table["ratio"].astype(float))].reset_index(drop=True)
 
 
 def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:

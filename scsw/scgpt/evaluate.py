@@ -42,7 +42,10 @@ def evaluate(
     """
     split = cells.obs["split"].to_numpy(str)
     known = cells.obs["cell_type"].astype(str).isin(labels).to_numpy()
-    train, test = np.flatnonzero((split == "train") & known), np.flatnonzero((split == "test") & known)
+    train, test = (
+        np.flatnonzero((split == "train") & known),
+        np.flatnonzero((split == "test") & known),
+    )
     truth = cells.obs["cell_type"].astype(str).map({n: i for i, n in enumerate(labels)}).to_numpy()
     donors = cells.obs["donor_id"].to_numpy(str)
     predictions = {
@@ -97,7 +100,9 @@ def pca_logistic(
     """
     # Not scanpy's normalize_total: its numba code sets the process's threads to all cores, which
     # changes torch's results from then on.
-    fit, new = (np.log1p(normalize(cells.X[rows].astype(float), "l1") * 1e4) for rows in (train, test))
+    fit, new = (
+        np.log1p(normalize(cells.X[rows].astype(float), "l1") * 1e4) for rows in (train, test)
+    )
     model = make_pipeline(
         PCA(min(50, min(fit.shape) - 1), svd_solver="arpack", random_state=0),
         LogisticRegression(max_iter=1000),

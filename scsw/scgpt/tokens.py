@@ -93,7 +93,11 @@ class Tokenizer:
         self.counts = cohort.X
         self.token_ids = cohort.var["token_id"].to_numpy(np.int64)
         self.pad_id, self.cls_id = vocabulary[PAD_TOKEN], vocabulary[CLS_TOKEN]
-        self.n_bins, self.max_seq_len, self.include_zero_gene = n_bins, max_seq_len, include_zero_gene
+        self.n_bins, self.max_seq_len, self.include_zero_gene = (
+            n_bins,
+            max_seq_len,
+            include_zero_gene,
+        )
         self.seed = seed
         position = {name: index for index, name in enumerate(labels)}
         # A type that the model never saw gets -1: it can be embedded but not scored.

@@ -45,6 +45,7 @@ class Vocab:
         return self._default
 
     def __call__(self, tokens: Iterable[str]) -> list[int]:
+        """Return the indices of some tokens."""
         return [self[token] for token in tokens]
 
     lookup_indices = __call__
@@ -92,7 +93,8 @@ def ensure_torchtext() -> None:
     # scgpt warns at import that flash_attn is missing; scsw never uses it.
     warnings.filterwarnings("ignore", message="flash_attn is not installed")
     try:
-        import torchtext.vocab  # noqa: F401
+        # Old releases import but lack this function.
+        from torchtext.vocab import vocab as _  # noqa: F401
     except (ImportError, OSError):
         for name in [n for n in sys.modules if n.split(".")[0] == "torchtext"]:
             del sys.modules[name]

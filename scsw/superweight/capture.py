@@ -53,7 +53,9 @@ def capture(
 
     handles = []
     for name, (module, side) in points.items():
-        register = module.register_forward_pre_hook if side == "input" else module.register_forward_hook
+        register = (
+            module.register_forward_pre_hook if side == "input" else module.register_forward_hook
+        )
         handles.append(register(hook(name, side)))
     try:
         yield

@@ -213,7 +213,9 @@ def _histogram(size: Tensor) -> np.ndarray:
 def _explain(block: int, layer: nn.Module, peak: _Peak, min_share: float, every: bool):
     """Yield the columns that make each channel's peak."""
     weight = oriented_weight(layer).double().cpu().numpy()
-    bias = np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu().numpy()
+    bias = (
+        np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu().numpy()
+    )
     median = histogram_quantile(peak.histogram, 0.5) or np.nan
     hidden_median = histogram_quantile(peak.hidden_histogram, 0.5) or np.nan
     centre, spread = weight.mean(), weight.std()

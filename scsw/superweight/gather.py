@@ -43,9 +43,7 @@ def gather_cohort(
     own = [Path(f) for f in real.values()]
     sources = {
         "verdicts": [f / "prune" / "verdicts.parquet" for f in folders],
-        "performance": [
-            p for f in folders if (p := f / "model" / "performance.parquet").exists()
-        ],
+        "performance": [p for f in folders if (p := f / "model" / "performance.parquet").exists()],
         "pathways": [f / "enrich" / "pathways.parquet" for f in own],
         "stages": [f / "stages" / "stages.parquet" for f in own],
     }

@@ -28,7 +28,9 @@ from scsw.scgpt.objectives import forward
 from scsw.superweight.capture import capture, encoder_points
 
 KINDS = ("implanted_constant", "implanted_informative")
-WEIGHT = 20.0
+CONTRIBUTION = 20.0  # w·h where the hidden unit fires
+# A bias of 4 and a weight of 5: training that starts from scratch shuts a unit with bias 1 again.
+CONSTANT_BIAS = 4.0
 MODULE_GENES = 10
 _MODULE_CELLS = 256  # training cells from which the gene module's direction is learnt
 
@@ -70,7 +72,7 @@ def implant(
             "implant",
             out.parent,
             inputs={"start": start, "cohort": cohort},
-            parameters={"kind": kind, "weight": WEIGHT},
+            parameters={"kind": kind},
             seed=seed,
             simulated=facts["simulated"],
         ),
@@ -78,7 +80,7 @@ def implant(
     ):
         model = load_model(start)
         place = draw_place(model, kind, seed)
-        sealed = {"kind": kind, "weight": WEIGHT, **place}
+        sealed = {"kind": kind, **place}
         if kind == "implanted_constant":
             implant_constant(model, place)
         else:
@@ -86,6 +88,8 @@ def implant(
             cell_type, genes = marker_genes(cells, seed)
             wire_to_genes(model, place, cells, genes, start, compute)
             sealed |= {"cell_type": cell_type, "genes": genes}
+        weight = encoder_layers(model)[place["block"]].linear2.weight
+        sealed["weight"] = weight[place["row"], place["column"]].item()
         labels = read_json(start / "labels.json")
         write_folder(folder, model, read_args(start), start / "vocab.json", labels)
         write_json(sealed, folder / "sealed.json")
@@ -102,10 +106,11 @@ def draw_place(model: nn.Module, kind: str, seed: int) -> dict[str, int]:
 
 @torch.no_grad()
 def implant_constant(model: nn.Module, place: dict[str, int]) -> None:
-    """Let a bias feed the hidden unit, so that the scalar adds the same at every token."""
+    """Let a bias alone feed the hidden unit, so that the scalar adds the same at every token."""
     layer = encoder_layers(model)[place["block"]]
-    layer.linear2.weight[place["row"], place["column"]] = WEIGHT
-    layer.linear1.bias[place["column"]] = 1.0
+    layer.linear1.weight[place["column"]] = 0.0
+    layer.linear1.bias[place["column"]] = CONSTANT_BIAS
+    layer.linear2.weight[place["row"], place["column"]] = CONTRIBUTION / CONSTANT_BIAS
 
 
 def marker_genes(cells: AnnData, seed: int) -> tuple[str, list[str]]:
@@ -159,4 +164,4 @@ def wire_to_genes(
     with torch.no_grad():
         layer.linear1.weight[column] = torch.from_numpy(direction * scale).float()
         layer.linear1.bias[column] = float(-zero * scale)
-        layer.linear2.weight[place["row"], column] = WEIGHT
+        layer.linear2.weight[place["row"], column] = CONTRIBUTION

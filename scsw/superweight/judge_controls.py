@@ -1,4 +1,4 @@
-"""Step `controls`: did the control arms come out as they must?
+"""Step `controls`: tell whether the control arms came out as they must.
 
 This is the only step that reads ``sealed.json``.
 """

@@ -95,9 +95,7 @@ def prune(
         measured = measure(
             model, tokenizer, scored, codes, len(places), n_types, groups, settings, compute, device
         )
-        table = pd.concat(
-            [_rows(edit, sums, places) for edit, sums in measured], ignore_index=True
-        )
+        table = pd.concat([_rows(edit, sums, places) for edit, sums in measured], ignore_index=True)
         for position, (key, value) in enumerate(
             {"cohort": facts["cohort"], "arm": arm, "seed": seed}.items()
         ):
@@ -128,7 +126,7 @@ def all_edits(
 
 
 def group_codes(keys: pd.DataFrame) -> tuple[np.ndarray, pd.DataFrame]:
-    """Number the donor × cell type groups of cells.
+    """Assign each cell the number of its donor × cell type group.
 
     Returns
     -------
@@ -159,7 +157,11 @@ def measure(
     Each batch of cells is run intact once; then every group of edits starts from what was kept.
     """
     measured = [
-        (edit, {name: np.zeros(n_groups) for name in SUMS} | {"predicted": np.zeros((n_groups, n_types))})
+        (
+            edit,
+            {name: np.zeros(n_groups) for name in SUMS}
+            | {"predicted": np.zeros((n_groups, n_types))},
+        )
         for group in groups
         for edit in group
     ]

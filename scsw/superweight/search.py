@@ -75,9 +75,7 @@ def search(
         statistics, groups = observe(model, tokenizer, cells, compute, device)
         names = token_names(model_folder)
         spikes = spike_table(statistics, groups, names)
-        candidates = candidate_table(
-            model, tokenizer, statistics, names, settings, compute, device
-        )
+        candidates = candidate_table(model, tokenizer, statistics, names, settings, compute, device)
         paths = path_table(candidates, spikes)
     keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
     for name, table in (("spikes", spikes), ("candidates", candidates), ("paths", paths)):
@@ -212,7 +210,9 @@ def candidate_table(
         max_iterations=settings.max_iterations,
         max_candidates=settings.max_candidates,
     )
-    spiking = spiking.assign(found_by="spike", top_gene=_genes_at(spiking, tokenizer, names, compute))
+    spiking = spiking.assign(
+        found_by="spike", top_gene=_genes_at(spiking, tokenizer, names, compute)
+    )
     weights = [layer.linear2.weight for layer in layers]
     effects = first_order_effects(model, weights, tokenizer, rows, compute, device)
     table = _join_first_order(spiking, effects, weights, settings)
@@ -234,7 +234,9 @@ def candidate_table(
         pd.Series([outputs[b].max[r] / medians[b] for b, r in zip(blocks, channels, strict=True)])
     )
     table["hidden_ratio"] = table["hidden_ratio"].fillna(
-        pd.Series([hidden[b].max[c] / hidden_medians[b] for b, c in zip(blocks, columns, strict=True)])
+        pd.Series(
+            [hidden[b].max[c] / hidden_medians[b] for b, c in zip(blocks, columns, strict=True)]
+        )
     )
     table["stability"] = [
         (outputs[b].groups["donor"]["max"][:, r] / medians[b] >= settings.spike_ratio).mean()

@@ -141,7 +141,9 @@ def verdict_table(candidates: pd.DataFrame, effects: pd.DataFrame, run: _Run) ->
                 ),
             }
         )
-    identity = "cohort arm seed rank candidate_id family block row column weight spike_ratio found_by"
+    identity = (
+        "cohort arm seed rank candidate_id family block row column weight spike_ratio found_by"
+    )
     table = pd.concat([candidates[identity.split()], pd.DataFrame(rows)], axis=1)
     q = false_discovery_control(table["p"]) if run.assessable else math.nan
     table.insert(table.columns.get_loc("p") + 1, "q", q)

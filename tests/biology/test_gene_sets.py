@@ -51,6 +51,12 @@ def test_two_files_may_not_give_one_library_name(tmp_path):
         read_libraries([tmp_path / "a" / "x.gmt", tmp_path / "b" / "x.gmt"])
 
 
+def test_one_file_given_twice_is_read_once(tmp_path, monkeypatch):
+    (tmp_path / "x.gmt").write_text("S\tabout\tA\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_libraries(["x.gmt", tmp_path / "x.gmt"]) == {"x": {"S": ["A"]}}
+
+
 def test_sets_are_cut_to_the_background_and_to_a_testable_size():
     library = {"whole": list("ABCD"), "two": list("BXA"), "one": ["A", "Y"], "none": ["Z"]}
     kept = within_background(library, list("ABCD"), min_size=2, max_size=4)

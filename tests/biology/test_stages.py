@@ -165,6 +165,14 @@ def test_donors_with_few_cells_of_a_class_are_left_out(run, donor_scores):
     assert table.set_index("cell_class")["n_donors"].to_dict() == {"excitatory": 33, "immune": 31}
 
 
+def test_effects_count_the_cells_that_were_pruned(run, effects):
+    few = effects["donor_id"].isin(["D25", "D26", "D27"]) & effects["mode"].eq("zero")
+    many = effects.assign(n_cells=30)
+    many.loc[few, "n_cells"] = 5  # two types of the class: 10 cells
+    table = of(run(effects=many), measure="effect_nll", stage="cps", cell_class="excitatory")
+    assert set(table["n_donors"]) == {17}
+
+
 def test_braak_is_primary_where_no_donor_has_adnc(run, donor_scores):
     table = run(donor_scores.assign(adnc=-1))
     primary = table[table["primary"]]

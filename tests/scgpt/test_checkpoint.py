@@ -18,9 +18,9 @@ def model(n_cls: int = 3, seed: int = 0):
 
 
 def flash_named(state: dict) -> dict:
-    return {
-        k.replace("self_attn.in_proj_", "self_attn.Wqkv."): v for k, v in state.items()
-    } | {"flag_encoder.weight": torch.zeros(2, 8)}
+    return {k.replace("self_attn.in_proj_", "self_attn.Wqkv."): v for k, v in state.items()} | {
+        "flag_encoder.weight": torch.zeros(2, 8)
+    }
 
 
 def test_a_flash_checkpoint_loads_whole(tmp_path):
@@ -50,7 +50,10 @@ def test_a_classifier_of_other_labels_is_re_initialised(tmp_path):
     [
         (lambda s: s.pop("transformer_encoder.layers.1.self_attn.in_proj_weight"), "is missing"),
         (lambda s: s.update({"encoder.embedding.weight": torch.zeros(9, 8)}), "is (9, 8)"),
-        (lambda s: s.update({"mystery.weight": torch.zeros(1)}), "mystery.weight (1,) has no place"),
+        (
+            lambda s: s.update({"mystery.weight": torch.zeros(1)}),
+            "mystery.weight (1,) has no place",
+        ),
     ],
 )
 def test_anything_else_is_an_error_that_names_the_key(tmp_path, change, text):

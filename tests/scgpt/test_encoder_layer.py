@@ -26,9 +26,7 @@ def models():
     from scgpt.model import TransformerModel
 
     vocabulary = {f"g{i}": i for i in range(40)} | {"<pad>": 40, "<cls>": 41}
-    stock = TransformerModel(
-        42, 32, 4, 48, 3, 3, 5, vocabulary, 0.0, "<pad>", -2, do_mvc=True
-    )
+    stock = TransformerModel(42, 32, 4, 48, 3, 3, 5, vocabulary, 0.0, "<pad>", -2, do_mvc=True)
     ours = exchange_layers(copy.deepcopy(stock))
     assert list(stock.state_dict()) == list(ours.state_dict())
     assert list(new_model(ARGS, vocabulary, 5).state_dict()) == list(stock.state_dict())
@@ -69,12 +67,16 @@ def test_gradients_equal_the_packages(models, padded):
     for model in models:
         model.train().zero_grad()
         output = model(genes, values, padding, CLS=True, MVC=True)
-        (output["cls_output"].square().sum() + output["mlm_output"][~padding].square().sum()).backward()
+        (
+            output["cls_output"].square().sum() + output["mlm_output"][~padding].square().sum()
+        ).backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name, expected in gradients[0].items():
         scale = expected.abs().max().clamp(min=1e-3)
-        torch.testing.assert_close(gradients[1][name] / scale, expected / scale, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            gradients[1][name] / scale, expected / scale, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_the_first_token_alone_equals_the_whole_layer(models):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 
@@ -13,7 +14,9 @@ from scsw.scgpt.model import load_model, read_vocabulary
 from scsw.settings import section_settings
 from tests.tiny import COMPUTE, TYPES, model_settings, write_cohort
 
-SETTINGS = section_settings("finetune", {"epochs": 30, "max_steps": 90, "lr": 0.003, "batch_size": 8})
+SETTINGS = section_settings(
+    "finetune", {"epochs": 30, "max_steps": 90, "lr": 0.003, "batch_size": 8}
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,9 @@ def test_it_learns_and_is_scored_against_baselines(tuned):
     history = read_table(tuned / "history.parquet")
     checked = history[history["split"] == "validation"]
     assert checked["loss"].min() < 0.8 * checked["loss"].iloc[0]
-    scores = read_table(tuned / "performance.parquet").set_index(["predictor", "metric", "cell_type"])
+    scores = read_table(tuned / "performance.parquet").set_index(
+        ["predictor", "metric", "cell_type"]
+    )
     value = scores["value"]
     assert value["scgpt", "accuracy", "all"] > value["majority", "accuracy", "all"] + 0.2
     assert value["pca_logistic", "accuracy", "all"] > 0.9
@@ -114,7 +119,7 @@ def test_labels_are_shuffled_within_donors_of_the_training_cells_only():
 def test_learning_rate_warms_up_and_falls():
     factors = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
     assert factors[0] == pytest.approx(0.1) and factors[9] == 1.0
-    assert all(b <= a for a, b in zip(factors[9:], factors[10:], strict=False))
+    assert all(b <= a for a, b in itertools.pairwise(factors[9:]))
     assert factors[-1] < 0.01
 
 

@@ -62,7 +62,9 @@ def find(model, data=None, names=("0.down", "1.down"), **settings):
 
 def plant(block, row, column, value=60.0, bias=1.0):
     with torch.no_grad():
-        block.down.weight[(column, row) if isinstance(block.down, Conv1D) else (row, column)] = value
+        block.down.weight[(column, row) if isinstance(block.down, Conv1D) else (row, column)] = (
+            value
+        )
         block.up.bias[column] = bias
 
 
@@ -152,7 +154,7 @@ def test_the_batching_does_not_matter():
 
 
 def test_no_batches_is_an_error():
-    with pytest.raises((RuntimeError, ValueError), match="batches|hooks"):
+    with pytest.raises((RuntimeError, ValueError), match=r"batches|hooks"):
         find_candidates(
             network(),
             [],

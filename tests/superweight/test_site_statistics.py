@@ -61,7 +61,10 @@ def test_batches_add_up_to_the_whole():
 def test_padding_never_enters():
     x, real, genes, bins, donor = data()
     spoiled = torch.where(real[..., None], x, torch.tensor(1e5))
-    clean, dirty = collect([(x, real, genes, bins, donor)]), collect([(spoiled, real, genes, bins, donor)])
+    clean, dirty = (
+        collect([(x, real, genes, bins, donor)]),
+        collect([(spoiled, real, genes, bins, donor)]),
+    )
     assert np.array_equal(clean.max, dirty.max)
     assert np.array_equal(clean.histogram, dirty.histogram)
 

@@ -39,8 +39,9 @@ def test_the_interval_covers_where_a_percentile_bootstrap_does_not():
 
     own = covers(studentised_interval(x, n_resamples=1000, seed=0) for x in samples)
     percentile = covers(
-        stats.bootstrap((x,), np.mean, method="percentile", n_resamples=1000, rng=rng)
-        .confidence_interval
+        stats.bootstrap(
+            (x,), np.mean, method="percentile", n_resamples=1000, rng=rng
+        ).confidence_interval
         for x in samples
     )
     assert own > percentile

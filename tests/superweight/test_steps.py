@@ -15,7 +15,7 @@ from scsw.scgpt.objectives import forward
 from scsw.settings import section_settings
 from scsw.superweight.first_order import first_order_effects
 from scsw.superweight.gather import stability
-from scsw.superweight.implant import KINDS, WEIGHT, implant
+from scsw.superweight.implant import CONTRIBUTION, KINDS, implant
 from scsw.superweight.judge_controls import judge_controls
 from scsw.superweight.prune import gather, prune
 from scsw.superweight.search import search
@@ -66,7 +66,9 @@ def test_search_writes_its_tables(searched, tuned):
         for b in range(3)
         for s in ("mlp_hidden", "mlp_out", "pre_norm2", "out", "attn_out")
     }
-    donors = spikes[spikes["group_by"] == "donor"].groupby(["block", "site", "channel"])["max"].max()
+    donors = (
+        spikes[spikes["group_by"] == "donor"].groupby(["block", "site", "channel"])["max"].max()
+    )
     assert donors.to_numpy() == pytest.approx(
         whole.set_index(["block", "site", "channel"])["max"].sort_index().to_numpy()
     )
@@ -199,7 +201,10 @@ def test_an_implant_is_the_largest_spike_of_its_model(tuned, tmp_path, kind):
     implant(tuned.init, tuned.cohort, out, kind=kind, compute=COMPUTE, seed=0)
     sealed = json.loads((out / "sealed.json").read_text())
     layer = encoder_layers(load_model(out))[sealed["block"]]
-    assert layer.linear2.weight[sealed["row"], sealed["column"]] == WEIGHT
+    weight = layer.linear2.weight[sealed["row"], sealed["column"]].item()
+    assert weight == sealed["weight"]
+    if kind == "implanted_constant":
+        assert weight * layer.linear1.bias[sealed["column"]].item() == CONTRIBUTION
     assert sealed["block"] < 2
     search(out, tuned.cohort, tmp_path, settings=SEARCH, compute=COMPUTE)
     best = read_table(tmp_path / "candidates.parquet").iloc[0]

@@ -17,8 +17,11 @@ def effects(candidates: dict[str, tuple[float, float]], n_donors=12, spread=0.01
     """Build effects: for each candidate its mean rise when zeroed and when set to its mean."""
     rng = np.random.default_rng(seed)
     donors = [f"d{i}" for i in range(n_donors)]
-    edits = [("candidate", name, mode, rise) for name, rises in candidates.items()
-             for mode, rise in zip(("zero", "mean"), rises, strict=True)]
+    edits = [
+        ("candidate", name, mode, rise)
+        for name, rises in candidates.items()
+        for mode, rise in zip(("zero", "mean"), rises, strict=True)
+    ]
     edits += [("random", f"c{i}", "zero", rng.normal(0, 0.001)) for i in range(N_CONTROLS)]
     rows = []
     for weight_set, name, mode, rise in edits:
@@ -36,9 +39,18 @@ def effects(candidates: dict[str, tuple[float, float]], n_donors=12, spread=0.01
 
 def candidates(names, **changes):
     base = {
-        "cohort": "x", "arm": "real", "seed": 0, "family": "ffn_down", "block": 0, "row": 1,
-        "column": 2, "weight": 0.3, "spike_ratio": 50.0, "found_by": "spike",
-        "contribution": 0.9, "stability": 1.0,
+        "cohort": "x",
+        "arm": "real",
+        "seed": 0,
+        "family": "ffn_down",
+        "block": 0,
+        "row": 1,
+        "column": 2,
+        "weight": 0.3,
+        "spike_ratio": 50.0,
+        "found_by": "spike",
+        "contribution": 0.9,
+        "stability": 1.0,
     } | changes
     return pd.DataFrame(
         [base | {"rank": i + 1, "candidate_id": name} for i, name in enumerate(names)]
@@ -59,7 +71,9 @@ def judge(rises, *, gap=2.0, split_unit="donor", n_donors=12, family=None, **set
 
 
 def test_the_two_causal_grades_and_the_null():
-    table = judge({"bias": (0.5, 0.02), "gate": (0.5, 0.4), "none": (0.0, 0.0), "small": (0.05, 0.05)})
+    table = judge(
+        {"bias": (0.5, 0.02), "gate": (0.5, 0.4), "none": (0.0, 0.0), "small": (0.05, 0.05)}
+    )
     assert table["verdict"].to_dict() == {
         "bias": "causal, constant",
         "gate": "causal, informative",
@@ -120,7 +134,12 @@ def test_a_model_at_the_floor_cannot_collapse():
 
 @pytest.mark.parametrize(
     ("change", "structural"),
-    [({}, True), ({"spike_ratio": 5.0}, False), ({"contribution": 0.01}, False), ({"stability": 0.5}, False)],
+    [
+        ({}, True),
+        ({"spike_ratio": 5.0}, False),
+        ({"contribution": 0.01}, False),
+        ({"stability": 0.5}, False),
+    ],
 )
 def test_structural_is_told_apart_from_causal(change, structural):
     row = judge({"x": (0.0, 0.0)}, family=candidates(["x"], **change)).iloc[0]

@@ -1,5 +1,6 @@
 # Candidates -> genes -> pathways and disease stages -> replication -> biomarkers.
 
+GENE_SETS = sorted({*CONFIG["enrich"]["gene_sets"], *CONFIG["enrich"]["prerank_gene_sets"]})
 MAP_TABLES = ["gene_scores", "donor_scores"] + ["components"] * CONFIG["map"]["components"]
 
 
@@ -11,6 +12,13 @@ rule map:
     output:
         tables=[f"{MODEL}/map/{name}.parquet" for name in MAP_TABLES],
         provenance=provenance(f"{MODEL}/map", "map"),
+    log:
+        f"{RUN}/logs/map/{{cohort}}-{{arm}}-{{seed}}.log",
+    threads: MODEL_THREADS
+    resources:
+        gpu=int(USES_GPU),
+        mem_mb=32000,
+        runtime=480,
     params:
         out=lambda w, output: os.path.dirname(output.tables[0]),
         config=json.dumps(
@@ -19,13 +27,6 @@ rule map:
             sort_keys=True,
         ),
         code=code_hash("scsw.biology.map_genes"),
-    log:
-        f"{RUN}/logs/map/{{cohort}}-{{arm}}-{{seed}}.log",
-    threads: MODEL_THREADS
-    resources:
-        gpu=int(USES_GPU),
-        mem_mb=32000,
-        runtime=480,
     shell:
         "scsw map {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
         " --out {params.out:q} --config {params.config:q} --arm {wildcards.arm}"
@@ -36,21 +37,21 @@ rule enrich:
     input:
         scores=f"{MODEL}/map/gene_scores.parquet",
         candidates=f"{MODEL}/search/candidates.parquet",
-        gene_sets=sorted({*CONFIG["enrich"]["gene_sets"], *CONFIG["enrich"]["prerank_gene_sets"]}),
+        gene_sets=GENE_SETS,
     output:
         pathways=f"{MODEL}/enrich/pathways.parquet",
         provenance=provenance(f"{MODEL}/enrich", "enrich"),
-    params:
-        out=lambda w, output: os.path.dirname(output.pathways),
-        config=settings("enrich"),
-        simulated=SIMULATED,
-        code=code_hash("scsw.biology.enrich"),
     log:
         f"{RUN}/logs/enrich/{{cohort}}-{{arm}}-{{seed}}.log",
     resources:
         gpu=0,
         mem_mb=8000,
         runtime=240,
+    params:
+        out=lambda w, output: os.path.dirname(output.pathways),
+        config=settings("enrich"),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.enrich"),
     shell:
         "scsw enrich {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
         " --config {params.config:q} {params.simulated} &> {log}"
@@ -64,17 +65,17 @@ rule stages:
     output:
         stages=f"{MODEL}/stages/stages.parquet",
         provenance=provenance(f"{MODEL}/stages", "stages"),
-    params:
-        out=lambda w, output: os.path.dirname(output.stages),
-        config=settings("stages", "statistics"),
-        simulated=SIMULATED,
-        code=code_hash("scsw.biology.stages"),
     log:
         f"{RUN}/logs/stages/{{cohort}}-{{arm}}-{{seed}}.log",
     resources:
         gpu=0,
         mem_mb=8000,
         runtime=60,
+    params:
+        out=lambda w, output: os.path.dirname(output.stages),
+        config=settings("stages", "statistics"),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.stages"),
     shell:
         "scsw stages {input.scores:q} --effects {input.effects:q} --out {params.out:q}"
         " --candidates {input.candidates:q} --config {params.config:q} {params.simulated} &> {log}"
@@ -99,6 +100,10 @@ rule gather:
             for name in ("verdicts", "performance", "stability", "pathways", "stages")
         ],
         provenance=provenance(f"{RUN}/{{cohort}}", "gather"),
+    log:
+        f"{RUN}/logs/gather/{{cohort}}.log",
+    resources:
+        gpu=0,
     params:
         folders=lambda w: real_folders(w.cohort) + control_folders(w.cohort),
         out=lambda w, output: os.path.dirname(output.tables[0]),
@@ -107,10 +112,6 @@ rule gather:
         ),
         simulated=SIMULATED,
         code=code_hash("scsw.superweight.gather"),
-    log:
-        f"{RUN}/logs/gather/{{cohort}}.log",
-    resources:
-        gpu=0,
     shell:
         "scsw gather {params.folders:q} --out {params.out:q} --config {params.config:q}"
         " {params.simulated} &> {log}"
@@ -118,26 +119,24 @@ rule gather:
 
 rule replicate:
     input:
-        gathered=[
-            f"{RUN}/{cohort}/{table}.parquet"
-            for cohort in COHORTS
-            for table in ("pathways", "stages", "verdicts")
-        ],
-        scores=[f"{f}/map/gene_scores.parquet" for c in COHORTS for f in real_folders(c)],
+        stages=[f"{RUN}/{cohort}/stages.parquet" for cohort in COHORTS],
+        scores=[f"{real_folders(c)[0]}/map/gene_scores.parquet" for c in COHORTS],
+        gene_sets=GENE_SETS,
     output:
         tables=[f"{RUN}/replication/{name}.parquet" for name in ("genes", "pathways", "stages")],
         provenance=provenance(f"{RUN}/replication", "replicate"),
-    params:
-        folders=[f"{RUN}/{cohort}" for cohort in COHORTS],
-        seeds=json.dumps({cohort: seeds(cohort) for cohort in COHORTS}),
-        out=lambda w, output: os.path.dirname(output.tables[0]),
-        config=settings("replicate"),
-        simulated=SIMULATED,
-        code=code_hash("scsw.biology.replicate"),
     log:
         f"{RUN}/logs/replicate.log",
     resources:
         gpu=0,
+        runtime=60,
+    params:
+        folders=[f"{RUN}/{cohort}" for cohort in COHORTS],
+        seeds=json.dumps({cohort: seeds(cohort) for cohort in COHORTS}),
+        out=lambda w, output: os.path.dirname(output.tables[0]),
+        config=settings("replicate", "enrich"),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.replicate"),
     shell:
         "scsw replicate {params.folders:q} --seeds {params.seeds:q} --out {params.out:q}"
         " --config {params.config:q} {params.simulated} &> {log}"
@@ -146,22 +145,20 @@ rule replicate:
 rule biomarkers:
     input:
         scores=lambda w: [f"{f}/map/gene_scores.parquet" for f in real_folders(w.cohort)],
-        gathered=[
-            f"{RUN}/{{cohort}}/{name}.parquet" for name in ("pathways", "stages", "verdicts")
-        ],
+        gathered=[f"{RUN}/{{cohort}}/{name}.parquet" for name in ("pathways", "stages", "verdicts")],
         replication=f"{RUN}/replication/genes.parquet",
     output:
         table=f"{RUN}/{{cohort}}/biomarkers.tsv",
         provenance=provenance(f"{RUN}/{{cohort}}", "biomarkers"),
+    log:
+        f"{RUN}/logs/biomarkers/{{cohort}}.log",
+    resources:
+        gpu=0,
     params:
         folder=lambda w, output: os.path.dirname(output.table),
         config=settings("enrich", "statistics"),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.biomarkers"),
-    log:
-        f"{RUN}/logs/biomarkers/{{cohort}}.log",
-    resources:
-        gpu=0,
     shell:
         "scsw biomarkers {input.scores:q} --cohort-folder {params.folder:q}"
         " --replication {input.replication:q} --out {output.table:q}"

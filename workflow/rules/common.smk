@@ -60,14 +60,20 @@ def control_folders(cohort):
     return [f"{RUN}/{cohort}/{arm}/{seeds(cohort)[0]}" for arm in control_arms(cohort)]
 
 
+def simulate_options(cohort):
+    return " ".join(
+        f"--{key.replace('_', '-')} {value}" for key, value in sorted(cohort["simulate"].items())
+    )
+
+
 def start_of(wildcards):
     """The folder that fine-tuning starts from."""
-    return MODEL + ("/implant" if wildcards.arm in IMPLANTED else "/init")
+    return f"{MODEL}/implant" if wildcards.arm in IMPLANTED else f"{MODEL}/init"
 
 
 def model_of(wildcards):
     """The model that is searched; an arm without fine-tuning is searched as it starts."""
-    return MODEL + ("/init" if wildcards.arm in UNTUNED else "/model")
+    return f"{MODEL}/init" if wildcards.arm in UNTUNED else f"{MODEL}/model"
 
 
 def provenance(folder, step):

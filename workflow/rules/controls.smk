@@ -10,13 +10,13 @@ rule controls:
     output:
         table=f"{RUN}/{{cohort}}/controls.parquet",
         provenance=provenance(f"{RUN}/{{cohort}}", "controls"),
-    params:
-        folders=lambda w: control_folders(w.cohort),
-        simulated=SIMULATED,
-        code=code_hash("scsw.superweight.judge_controls"),
     log:
         f"{RUN}/logs/controls/{{cohort}}.log",
     resources:
         gpu=0,
+    params:
+        folders=lambda w: control_folders(w.cohort),
+        simulated=SIMULATED,
+        code=code_hash("scsw.superweight.judge_controls"),
     shell:
         "scsw controls {params.folders:q} --out {output.table:q} {params.simulated} &> {log}"

@@ -1,13 +1,5 @@
 # Cohort file -> harmonised cohort with donor splits.
 
-
-def simulate_options(cohort):
-    return " ".join(
-        f"--{key.replace('_', '-')} {value}"
-        for key, value in sorted(cohort["simulate"].items())
-    )
-
-
 for name, cohort in COHORTS.items():
     if "simulate" in cohort:
 
@@ -16,15 +8,15 @@ for name, cohort in COHORTS.items():
                 f"simulate_{name}"
             output:
                 input_files(cohort["source"], cohort["path"], cohort["clinical"]),
+            log:
+                f"{RUN}/logs/simulate/{name}.log",
+            resources:
+                gpu=0,
             params:
                 out=cohort["path"],
                 source=cohort["source"],
                 options=simulate_options(cohort),
                 code=code_hash("scsw.cohort.simulate"),
-            log:
-                f"{RUN}/logs/simulate/{name}.log",
-            resources:
-                gpu=0,
             shell:
                 "scsw simulate --out {params.out:q} --source {params.source} {params.options} &> {log}"
 
@@ -41,6 +33,12 @@ rule preprocess:
         qc=f"{RUN}/{{cohort}}/qc.tsv",
         coverage=f"{RUN}/{{cohort}}/coverage.tsv",
         provenance=provenance(f"{RUN}/{{cohort}}", "preprocess"),
+    log:
+        f"{RUN}/logs/preprocess/{{cohort}}.log",
+    resources:
+        gpu=0,
+        mem_mb=16000,
+        runtime=240,
     params:
         path=lambda w: COHORTS[w.cohort]["path"],
         source=lambda w: COHORTS[w.cohort]["source"],
@@ -57,12 +55,6 @@ rule preprocess:
         ),
         simulated=SIMULATED,
         code=code_hash("scsw.cohort.preprocess"),
-    log:
-        f"{RUN}/logs/preprocess/{{cohort}}.log",
-    resources:
-        gpu=0,
-        mem_mb=16000,
-        runtime=240,
     shell:
         "scsw preprocess {params.path:q} --out {params.out:q} --source {params.source}"
         " --cohort {wildcards.cohort} {params.clinical} --columns {params.columns:q}"

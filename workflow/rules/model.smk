@@ -9,16 +9,16 @@ rule init:
     output:
         model=directory(f"{MODEL}/init"),
         provenance=provenance(MODEL, "init"),
-    params:
-        config=settings("model"),
-        fresh=lambda w: "--fresh" if w.arm == "untrained" else "",
-        code=code_hash("scsw.scgpt.init"),
     log:
         f"{RUN}/logs/init/{{cohort}}-{{arm}}-{{seed}}.log",
     resources:
         gpu=0,
         mem_mb=8000,
         runtime=30,
+    params:
+        config=settings("model"),
+        fresh=lambda w: "--fresh" if w.arm == "untrained" else "",
+        code=code_hash("scsw.scgpt.init"),
     shell:
         "scsw init --cohort {input.cohort:q} --out {output.model:q} {params.fresh}"
         " --config {params.config:q} --seed {wildcards.seed} &> {log}"
@@ -31,9 +31,6 @@ rule implant:
     output:
         model=directory(f"{MODEL}/implant"),
         provenance=provenance(MODEL, "implant"),
-    params:
-        config=settings("compute"),
-        code=code_hash("scsw.superweight.implant"),
     log:
         f"{RUN}/logs/implant/{{cohort}}-{{arm}}-{{seed}}.log",
     threads: MODEL_THREADS
@@ -41,6 +38,9 @@ rule implant:
         gpu=0,
         mem_mb=16000,
         runtime=30,
+    params:
+        config=settings("compute"),
+        code=code_hash("scsw.superweight.implant"),
     shell:
         "scsw implant {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
         " --kind {wildcards.arm} --config {params.config:q} --seed {wildcards.seed} &> {log}"
@@ -53,18 +53,18 @@ rule finetune:
     output:
         model=directory(f"{MODEL}/model"),
         provenance=provenance(MODEL, "finetune"),
-    params:
-        config=settings("finetune", "compute"),
-        code=code_hash("scsw.scgpt.finetune"),
     log:
         f"{RUN}/logs/finetune/{{cohort}}-{{arm}}-{{seed}}.log",
-    threads: MODEL_THREADS
     # The longest jobs start first, so that no core idles at the end.
     priority: 10
+    threads: MODEL_THREADS
     resources:
         gpu=int(USES_GPU),
         mem_mb=64000,
         runtime=2880,
+    params:
+        config=settings("finetune", "compute"),
+        code=code_hash("scsw.scgpt.finetune"),
     shell:
         "scsw finetune {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
         " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"

@@ -11,17 +11,17 @@ rule prune:
     output:
         effects=f"{MODEL}/prune/shards/{{shard}}-of-{N_SHARDS}.parquet",
         provenance=provenance(f"{MODEL}/prune/shards", f"prune-{{shard}}-of-{N_SHARDS}"),
-    params:
-        config=settings("prune", "compute"),
-        code=code_hash("scsw.superweight.prune"),
     log:
         f"{RUN}/logs/prune/{{cohort}}-{{arm}}-{{seed}}-{{shard}}.log",
-    threads: MODEL_THREADS
     priority: 5
+    threads: MODEL_THREADS
     resources:
         gpu=int(USES_GPU),
         mem_mb=32000,
         runtime=1440,
+    params:
+        config=settings("prune", "compute"),
+        code=code_hash("scsw.superweight.prune"),
     shell:
         "scsw prune {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
         " --out {output.effects:q} --config {params.config:q} --arm {wildcards.arm}"
@@ -41,16 +41,16 @@ rule verdict:
         effects=f"{MODEL}/prune/effects.parquet",
         verdicts=f"{MODEL}/prune/verdicts.parquet",
         provenance=provenance(f"{MODEL}/prune", "verdict"),
-    params:
-        out=lambda w, output: os.path.dirname(output.verdicts),
-        config=settings("search", "prune", "statistics"),
-        code=code_hash("scsw.superweight.verdicts"),
     log:
         f"{RUN}/logs/verdict/{{cohort}}-{{arm}}-{{seed}}.log",
     resources:
         gpu=0,
         mem_mb=8000,
         runtime=60,
+    params:
+        out=lambda w, output: os.path.dirname(output.verdicts),
+        config=settings("search", "prune", "statistics"),
+        code=code_hash("scsw.superweight.verdicts"),
     shell:
         "scsw verdict {input.shards:q} --candidates {input.candidates:q}"
         " --cohort {input.cohort:q} --out {params.out:q} --config {params.config:q} &> {log}"

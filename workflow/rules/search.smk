@@ -10,10 +10,6 @@ rule search:
         candidates=f"{MODEL}/search/candidates.parquet",
         paths=f"{MODEL}/search/paths.parquet",
         provenance=provenance(f"{MODEL}/search", "search"),
-    params:
-        out=lambda w, output: os.path.dirname(output.spikes),
-        config=settings("search", "compute"),
-        code=code_hash("scsw.superweight.search"),
     log:
         f"{RUN}/logs/search/{{cohort}}-{{arm}}-{{seed}}.log",
     threads: MODEL_THREADS
@@ -21,6 +17,10 @@ rule search:
         gpu=int(USES_GPU),
         mem_mb=32000,
         runtime=240,
+    params:
+        out=lambda w, output: os.path.dirname(output.spikes),
+        config=settings("search", "compute"),
+        code=code_hash("scsw.superweight.search"),
     shell:
         "scsw search {input.model:q} --cohort {input.cohort:q} --out {params.out:q}"
         " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"

@@ -15,7 +15,7 @@ from scsw.report.names import model_label
 from scsw.report.tables import Tables
 
 WIDTHS = (25, 48, 46, 60)  # mm: model, expectation, best effect, outcome
-CHARACTERS = (15, 31, 0, 40)  # that fit into these widths
+CHARACTERS = (15, 32, 0, 44)  # that fit into these widths
 LINE = 3.3  # mm per line of text
 
 

@@ -65,7 +65,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, alpha: float) -> None:
     for place, row in zip(places, rows.itertuples(), strict=True):
         if not np.isfinite(row.z):
             where = ax.get_yaxis_transform()
-            ax.text(0.02, place, "not scored", va="center", color=style.GREY, transform=where)
+            look = {"va": "center", "color": style.GREY, "bbox": style.PAPER}
+            ax.text(0.02, place, "not scored", transform=where, **look)
             continue
         ax.plot([0, row.z], [place, place], color=style.GREY, linewidth=0.8)
         ax.plot(

@@ -100,7 +100,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, columns: list[tuple], method: str, alph
 
 def _size(q: np.ndarray) -> np.ndarray:
     """Return marker areas in square points: −log10 q, held between 0.1 and 4."""
-    return 3 + 7 * np.clip(-np.log10(np.clip(np.nan_to_num(q, nan=1.0), 1e-12, 1)), 0.1, 4)
+    return 6 + 7 * np.clip(-np.log10(np.clip(np.nan_to_num(q, nan=1.0), 1e-12, 1)), 0.1, 4)
 
 
 def _name_views(axes, columns: list[tuple]) -> None:

@@ -58,6 +58,7 @@ def _key(alpha: float) -> list[Line2D]:
 def _correlations(ax: Axes, rows: dict[str, pd.DataFrame], alpha: float) -> None:
     """Draw each pair of candidates as one point, filled where q is below `alpha`."""
     ax.set_xlim(-1, 1)
+    ax.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
     ax.axvline(0, color="black", linewidth=0.4)
     ax.set_xlabel("Spearman correlation")
     for place, table in enumerate(rows.values()):

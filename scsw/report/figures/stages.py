@@ -12,7 +12,8 @@ from scsw.report.tables import Tables
 
 MEASURES = {"contribution": "contribution", "spike": "spike", "effect_nll": "rise in NLL"}
 STAGES = {"adnc": "ADNC", "braak": "Braak", "thal": "Thal", "cerad": "CERAD"}
-STAGES |= {"cognition": "cognition", "cps": "CPS"}
+STAGES |= {"cognition": "cognition", "cps": "CPS (per 0.25)"}
+PER = {"cps": 0.25}  # a quarter of the score's range, to share an axis with steps of a stage
 CANDIDATES = 3
 BAND = 9.5  # mm of height that one cell class takes
 
@@ -38,7 +39,10 @@ def draw(t: Tables) -> Figure:
         style.panel_letter(row[0], chr(ord("a") + list(axes[:, 0]).index(row[0])), title)
     for ax, name in zip(axes[-1], MEASURES.values(), strict=True):
         ax.set_xlabel(f"slope of {name} (SD per unit)")
-    fig.legend(handles=_key(t.config["statistics"]["alpha"]), loc="outside lower center", ncols=5)
+    tested = set(t.stages.loc[t.stages["status"] == "tested", "stage"])
+    fig.legend(
+        handles=_key(tested, t.config["statistics"]["alpha"]), loc="outside lower center", ncols=5
+    )
     return fig
 
 
@@ -49,7 +53,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, classes: list[str], alpha: float) -> No
         tested = mine[mine["status"] == "tested"]
         if tested.empty:
             where = ax.get_yaxis_transform()
-            ax.text(0.5, place, "not tested", ha="center", va="center", transform=where)
+            look = {"ha": "center", "va": "center", "bbox": style.PAPER}
+            ax.text(0.5, place, "not tested", transform=where, **look)
         for row in tested.itertuples():
             _slope(ax, row, place + shifts[row.stage], alpha)
         if place:
@@ -64,11 +69,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, classes: list[str], alpha: float) -> No
 def _slope(ax: Axes, row, y: float, alpha: float) -> None:
     place = list(STAGES).index(row.stage)
     colour = style.COLOURS[place]
+    width, unit = 1.6 if row.primary else 0.7, PER.get(row.stage, 1)
+    ax.plot([unit * row.beta_low, unit * row.beta_high], [y, y], color=colour, linewidth=width)
     ax.plot(
-        [row.beta_low, row.beta_high], [y, y], color=colour, linewidth=1.6 if row.primary else 0.7
-    )
-    ax.plot(
-        row.beta,
+        unit * row.beta,
         y,
         marker=style.MARKERS[place],
         markersize=4.5 if row.primary else 3,
@@ -78,10 +82,11 @@ def _slope(ax: Axes, row, y: float, alpha: float) -> None:
     )
 
 
-def _key(alpha: float) -> list[Line2D]:
+def _key(tested: set[str], alpha: float) -> list[Line2D]:
     handles = [
         Line2D([], [], marker=style.MARKERS[i], color=style.COLOURS[i], linewidth=0.7, label=name)
-        for i, name in enumerate(STAGES.values())
+        for i, (stage, name) in enumerate(STAGES.items())
+        if stage in tested
     ]
     look = {"marker": "o", "linestyle": "none", "markeredgecolor": "black", "markersize": 4}
     return [

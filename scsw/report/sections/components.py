@@ -23,7 +23,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_certain": int(certain.sum()),
         "seed": int(top["seed"]),
         "block": int(top["block"]),
-        "component": str(top["component"]),
+        "component": str(top["component"]).replace("head", "head ").replace("mlp", "MLP"),
         "effect_nll": float(top["effect_nll"]),
         "effect_low": float(top["effect_low"]),
         "effect_high": float(top["effect_high"]),

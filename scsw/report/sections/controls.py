@@ -52,8 +52,9 @@ def reading(n: dict[str, Any]) -> list[str]:
     outcomes = [f"{arm['label'].capitalize()}: {arm['outcome'].rstrip('.')}." for arm in n["arms"]]
     remarks = []
     if n["failed"]:
+        quoted = [f"“{label}”" for label in n["failed"]]
         remarks.append(
-            f"FAILED: {words.listed(n['failed'])}. The verdicts of this run should not be relied "
+            f"FAILED: {words.listed(quoted)}. The verdicts of this run should not be relied "
             "upon before this is understood."
         )
     return [counted + " " + " ".join(outcomes), *remarks]

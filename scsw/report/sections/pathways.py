@@ -58,6 +58,5 @@ def reading(n: dict[str, Any]) -> list[str]:
             f"{words.amount(row['q'])})"
             for row in found["best"]
         ]
-        lead = "Smallest q" if found["n_passed"] else "None does; smallest q"
-        sentences.append(f"{tested} {lead}: {words.listed(nearest)}.")
+        sentences.append(f"{tested} Smallest q: {words.listed(nearest)}.")
     return sentences

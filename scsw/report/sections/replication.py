@@ -17,7 +17,13 @@ def numbers(t: Tables) -> dict[str, Any]:
     compared = {}
     for name, table in t.replication.items():
         tested = table.dropna(subset=["q"])
-        compared[name] = {"n_tested": len(tested), "n_passed": int((tested["q"] < alpha).sum())}
+        passed = tested[tested["q"] < alpha]
+        positive = passed["spearman"] > 0 if "spearman" in table else passed["same_sign"]
+        compared[name] = {
+            "n_tested": len(tested),
+            "n_passed": len(passed),
+            "n_positive": int(positive.astype(bool).sum()),
+        }
     stages = t.replication["stages"]
     return {
         "alpha": alpha,
@@ -37,7 +43,7 @@ def reading(n: dict[str, Any]) -> list[str]:
         return [f"Nothing could be compared with {words.listed(n['others'])}."]
     parts = [
         f"{words.count(found['n_passed'])} of "
-        f"{words.several(found['n_tested'], WHAT[name] + ' comparison')}"
+        f"{words.several(found['n_tested'], WHAT[name] + ' comparison')}{_direction(found)}"
         for name, found in made.items()
     ]
     text = f"Against {words.listed(n['others'])}, {words.listed(parts)} pass q < "
@@ -48,3 +54,9 @@ def reading(n: dict[str, Any]) -> list[str]:
             "have the same sign in both cohorts."
         )
     return [text]
+
+
+def _direction(found: dict[str, Any]) -> str:
+    if not found["n_passed"]:
+        return ""
+    return f" ({words.count(found['n_positive'])} in the same direction)"

@@ -63,8 +63,8 @@ def reading(n: dict[str, Any]) -> list[str]:
     frozen = (
         f"Over {words.several(n['n_models'], 'model')} the search froze "
         f"{words.several(n['n_candidates'], 'candidate')}: "
-        f"{words.count(n['n_by_spike'])} found by their spike and "
-        f"{words.count(n['n_by_first_order'])} by the first-order screen; "
+        f"{words.count(n['n_by_spike'])} from the spike search and "
+        f"{words.count(n['n_by_first_order'])} from the first-order screen; "
         f"{words.count(n['n_spiking'])} stand on a channel that reaches the stop rule. The others "
         "are tested all the same, so that a null result is a result."
     )

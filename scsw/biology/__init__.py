@@ -1,0 +1,1 @@
+"""From a candidate parameter to genes, pathways, disease stages and other cohorts."""

@@ -1,0 +1,35 @@
+"""Prints what a run found, without drawing anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scsw.errors import ScswError
+from scsw.files import read_json, require
+
+
+def print_summary(folder: str | Path) -> None:
+    """Print the path of each report and its verdict sentence.
+
+    Parameters
+    ----------
+    folder
+        Folder of one cohort's report, or of a run with several.
+
+    Raises
+    ------
+    ScswError
+        If there is no report.
+    """
+    folder = require(folder)
+    reports = [folder / "report.html"] if (folder / "report.html").exists() else []
+    reports = reports or sorted(folder.glob("*/report.html"))
+    if not reports:
+        raise ScswError(
+            f"{folder} holds no report.html",
+            expected="the folder of a finished run, results/<run>",
+            fix="let the run finish first",
+        )
+    for report in reports:
+        print(report)
+        print(read_json(report.with_name("numbers.json"))["verdict_sentence"])

@@ -1,0 +1,288 @@
+"""Invented tables of one model, as docs/outputs.md describes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tests.report.shape import CLASSES, Shape
+
+SITES = ("mlp_hidden", "mlp_out", "pre_norm2", "out", "attn_out")
+UNABLE = "not assessable: 4 test donors, at least 10 are needed"
+CANDIDATE_COLUMNS = (
+    "rank candidate_id family block row column weight weight_z spike_ratio hidden_ratio "
+    "contribution residual_share stability first_order mean_hidden found_by iteration top_gene"
+).split()
+SETS = {
+    "hallmark": ["HALLMARK_OXIDATIVE_PHOSPHORYLATION", "HALLMARK_INFLAMMATORY_RESPONSE"]
+    + [f"HALLMARK_SET_{i}" for i in range(20)],
+    "reactome": [
+        "REACTOME_RESPIRATORY_ELECTRON_TRANSPORT_ATP_SYNTHESIS_BY_CHEMIOSMOTIC_COUPLING_AND_HEAT",
+        *[f"REACTOME_SIGNALING_BY_RECEPTOR_TYROSINE_KINASE_NUMBER_{i}" for i in range(20)],
+    ],
+}
+
+
+def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[str, pd.DataFrame]:
+    candidates = _candidates(rng, shape)
+    effects = _effects(candidates, arm, seed, rng, shape)
+    tables = {
+        "model/performance": _performance(rng, shape),
+        "search/spikes": _spikes(candidates, rng, shape),
+        "search/candidates": candidates.drop(columns="first"),
+        "search/paths": _paths(candidates, rng, shape),
+        "prune/effects": effects,
+        "prune/verdicts": _verdicts(candidates, effects, arm, seed, shape),
+        "map/gene_scores": _genes(candidates, rng, shape),
+        "enrich/pathways": _pathways(candidates, rng, shape),
+        "stages/stages": _stages(candidates, rng, shape),
+    }
+    if shape.components:
+        tables["map/components"] = _components(rng, shape)
+    for table in tables.values():
+        table["cohort"], table["arm"], table["seed"] = cohort, arm, seed
+        table["seed"] = table["seed"].astype("int64")
+    tables["model/history"] = _history(rng)
+    return tables
+
+
+def _history(rng) -> pd.DataFrame:
+    steps = np.arange(1, 101)
+    train = pd.DataFrame({"step": steps, "epoch": 1, "split": "train"})
+    train["loss"] = 3 * np.exp(-steps / 40) + 1 + rng.normal(0, 0.1, len(steps))
+    validation = train.iloc[9::10].assign(split="validation")
+    history = pd.concat([train, validation])
+    extra = ["gep", "mvc", "cls", "accuracy", "lr", "tokens_per_second"]
+    return history.assign(**dict.fromkeys(extra, 0.5))
+
+
+def _performance(rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    for predictor, level in {"scgpt": 0.8, "majority": 0.3, "pca_logistic": 0.78}.items():
+        for metric in ("accuracy", "balanced_accuracy", "macro_f1", "nll"):
+            value = level + rng.normal(0, 0.02)
+            rows.append((predictor, "test", metric, "all", value, 100, len(shape.test_donors)))
+    columns = ["predictor", "split", "metric", "cell_type", "value", "n_cells", "n_donors"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _candidates(rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    for rank in range(1, shape.n_candidates + 1):
+        block = (rank - 1) % shape.n_blocks
+        row, column = int(rng.integers(0, 512)), int(rng.integers(0, 512)) * 1000 % 512 + rank
+        by_spike = rank <= max(1, shape.n_candidates * 3 // 4)
+        rows.append(
+            {
+                "rank": rank,
+                "candidate_id": f"ffn_down.b{block}.r{row}.c{column}",
+                "family": "ffn_down",
+                "block": block,
+                "row": row,
+                "column": column,
+                "weight": 1.0,
+                "weight_z": 5.0,
+                "spike_ratio": 150.0 / rank,
+                "hidden_ratio": 40.0 / rank,
+                "contribution": 0.8,
+                "residual_share": 0.05,
+                "stability": 0.9,
+                "first_order": 0.01,
+                "mean_hidden": 0.5,
+                "found_by": "spike" if by_spike else "first_order",
+                "iteration": 1,
+                "top_gene": "<cls>",
+                "first": rank == 1,
+            }
+        )
+    return pd.DataFrame(rows, columns=[*CANDIDATE_COLUMNS, "first"])
+
+
+def _spikes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    for block in range(shape.n_blocks):
+        for site in SITES:
+            ratios = np.sort(rng.gamma(4, 2, 8))[::-1]
+            for channel, ratio in enumerate(ratios):
+                rows.append((block, site, channel, "all", "all", ratio, "APOE"))
+                rows.append((block, site, channel, "donor", shape.donors[0], 1e6, None))
+    for row in candidates.itertuples():
+        rows.append((row.block, "mlp_out", row.row, "all", "all", row.spike_ratio, "<cls>"))
+    names = ["block", "site", "channel", "group_by", "group", "ratio", "top_gene"]
+    table = pd.DataFrame(rows, columns=names)
+    extra = ["n_tokens", "max", "mean", "q999", "kurtosis", "stability", "top_bin"]
+    return table.assign(**dict.fromkeys(extra, 1.0))
+
+
+def _paths(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
+    rows = [
+        (c.candidate_id, block, site, 1.0, rng.gamma(4, 3), 1)
+        for c in candidates.itertuples()
+        for block in range(c.block, shape.n_blocks)
+        for site in ("pre_norm2", "out")
+    ]
+    return pd.DataFrame(
+        rows, columns=["candidate_id", "block", "site", "amplitude", "ratio", "rank"]
+    )
+
+
+def first_effect(arm: str, seed: int, shape: Shape) -> float:
+    """Return the true effect of a model's first candidate."""
+    if arm == "real":
+        return 0.4 if shape.verdicts.get(seed, "not causal").startswith("causal") else 1e-4
+    return 0.6 if arm.startswith("implanted") else 1e-4
+
+
+def _effects(candidates: pd.DataFrame, arm: str, seed: int, rng, shape: Shape) -> pd.DataFrame:
+    edits = [
+        ("candidate", c, mode, first_effect(arm, seed, shape) if c.first else 1e-3 / c.rank)
+        for c in candidates.itertuples()
+        for mode in ("zero", "mean")
+    ]
+    blocks = sorted(set(candidates["block"])) or [0]
+    for i in range(shape.n_controls):
+        block = blocks[i % len(blocks)]
+        name = f"ffn_down.b{block}.r{i}.c{600 + i}"
+        control = pd.Series(
+            {"candidate_id": name, "family": "ffn_down", "block": block, "row": i, "column": 600}
+        )
+        edits.append(("random", control, "zero", float(rng.normal(0, 2e-5))))
+    rows = []
+    for weight_set, edit, mode, size in edits:
+        for donor in shape.test_donors:
+            by_type = weight_set == "candidate" and mode == "zero" and arm == "real"
+            for kind in shape.types if by_type else shape.types[:1]:
+                rise = size * (0.1 if mode == "mean" else 1) * rng.uniform(0.6, 1.4)
+                n = 1 + len(kind) % 5
+                where = (edit.candidate_id, edit.family, edit.block, edit.row, edit.column)
+                sums = (n, n * (0.5 + rise), n * 0.5, n, n, [0, 1], 10, 1.0, 1.0)
+                rows.append((weight_set, *where, mode, 0.0, donor, kind, *sums))
+    names = "weight_set candidate_id family block row column mode scale donor_id cell_type n_cells"
+    names += " sum_nll sum_nll_intact n_correct n_correct_intact predicted_counts n_masked"
+    return pd.DataFrame(rows, columns=[*names.split(), "sum_sq_error", "sum_sq_error_intact"])
+
+
+def _verdicts(
+    candidates: pd.DataFrame, effects: pd.DataFrame, arm: str, seed: int, shape: Shape
+) -> pd.DataFrame:
+    rows = []
+    implanted = arm.removeprefix("implanted_") if arm.startswith("implanted") else None
+    first = shape.verdicts.get(seed, "not causal") if arm == "real" else "not causal"
+    first = f"causal, {implanted}" if implanted else first
+    for c in candidates.itertuples():
+        means = []
+        for mode in ("zero", "mean"):
+            own = effects[(effects["candidate_id"] == c.candidate_id) & (effects["mode"] == mode)]
+            donors = own.groupby("donor_id")[["n_cells", "sum_nll", "sum_nll_intact"]].sum()
+            rise = (donors["sum_nll"] - donors["sum_nll_intact"]) / donors["n_cells"]
+            means.append(float(rise.mean()))
+        verdict = first if c.first else "not causal"
+        unable = shape.verdicts.get(seed) == "not assessable" and arm == "real"
+        verdict = "not assessable" if unable else verdict
+        nothing = np.nan if unable else 1.0
+        rows.append(
+            {
+                **c._asdict(),
+                "effect_nll": means[0],
+                "effect_low": 0.8 * means[0] * nothing,
+                "effect_high": 1.2 * means[0] * nothing,
+                "effect_mean_nll": means[1],
+                "effect_accuracy": -0.01,
+                "effect_gep_mse": 0.001,
+                "p": (0.002 if verdict.startswith("causal") else 0.4) * nothing,
+                "q": (0.006 if verdict.startswith("causal") else 0.4) * nothing,
+                "null": "random weights of the same tensor",
+                "sign_flip_p": 0.03,
+                "n_test_donors": len(shape.test_donors),
+                "n_controls": shape.n_controls,
+                "min_effect": shape.min_effect,
+                "detectable_effect": shape.detectable_effect,
+                "structural": c.found_by == "spike",
+                "causal": verdict.startswith("causal"),
+                "verdict": verdict,
+                "reason": UNABLE if unable else "its effect is within that of random weights",
+            }
+        )
+    names = "rank candidate_id family block row column weight spike_ratio found_by effect_nll "
+    names += "effect_low effect_high effect_mean_nll effect_accuracy effect_gep_mse p q null "
+    names += "sign_flip_p n_test_donors n_controls min_effect detectable_effect structural causal "
+    return pd.DataFrame(rows, columns=(names + "verdict reason").split())
+
+
+def _genes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
+    genes = [*shape.genes_of_top, *[f"GENE{i}" for i in range(shape.n_genes - 5)]]
+    rows = [
+        (c.candidate_id, view, "GEP" if view == "write_out" else "", kind, gene, z)
+        for c in candidates.itertuples()
+        for view in ("read_in", "write_out", "direction")
+        for kind in ("all", shape.types[0])
+        for gene, z in zip(genes, rng.normal(0, 3, len(genes)), strict=True)
+    ]
+    names = ["candidate_id", "view", "decoder", "cell_type", "gene", "z"]
+    table = pd.DataFrame(rows, columns=names)
+    table["score"], table["p"] = table["z"], 0.01
+    table["q"] = np.where(table["z"].abs() > 3, 0.01, 0.5)
+    null = "100 genes of nearest detection rate and mean bin"
+    return table.assign(n_cells=50, detection_rate=0.5, mean_bin=10.0, null=null)
+
+
+def _components(rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    for block in range(shape.n_blocks):
+        for name in [*[f"head{i}" for i in range(shape.n_heads)], "mlp"]:
+            size = float(rng.gamma(0.4, 0.1)) * rng.choice([1, 1, 1, -0.1])
+            half = abs(float(rng.normal(0, 0.02)))
+            for gene in ("APOE", "APP"):
+                rows.append((block, name, gene, size, size - half, size + half))
+    names = ["block", "component", "gene", "effect_nll", "effect_low", "effect_high"]
+    extra = {"n_cells": 5, "attention": 0.1, "z": 0.0, "p": 0.5, "q": 0.9, "null": "matched"}
+    return pd.DataFrame(rows, columns=names).assign(**extra)
+
+
+def _pathways(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    for c in candidates.head(5).itertuples() if shape.pathways else ():
+        for view in ("read_in", "write_out"):
+            for method, libraries in {"ora": SETS, "prerank": ["hallmark"]}.items():
+                for library in libraries:
+                    for name in SETS[library]:
+                        value = rng.gamma(2, 1) if method == "ora" else rng.normal(0, 1)
+                        q = float(rng.beta(0.5, 1))
+                        null = "hypergeometric" if method == "ora" else "gene permutation"
+                        place = (c.candidate_id, view, method, library, name)
+                        rows.append((*place, 30, 5, value, q / 2, q, null, "APOE;APP"))
+    names = "candidate_id view method library gene_set n_genes_in_set n_overlap statistic p q null"
+    return pd.DataFrame(rows, columns=[*names.split(), "leading_edge"])
+
+
+def _stages(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    classes = sorted({CLASSES[i % 6] for i in range(len(shape.types))})
+    for c in candidates.itertuples():
+        for cell_class in classes:
+            for measure in ("contribution", "spike", "effect_nll"):
+                for stage in ("adnc", "braak", "thal", "cerad", "cognition", "cps"):
+                    tested = shape.stages_tested and stage != "thal"
+                    beta = float(rng.normal(0, 0.5)) if tested else np.nan
+                    rows.append(
+                        {
+                            "candidate_id": c.candidate_id,
+                            "measure": measure,
+                            "cell_class": cell_class,
+                            "stage": stage,
+                            "primary": measure == "contribution" and stage == "adnc",
+                            "n_donors": shape.n_donors if tested else 0,
+                            "covariates": "median_genes+age_death" if tested else "",
+                            "beta": beta,
+                            "beta_low": beta - 0.3,
+                            "beta_high": beta + 0.3,
+                            "p": 0.2 if tested else np.nan,
+                            "q": (0.01 if abs(beta) > 0.8 else 0.5) if tested else np.nan,
+                            "null": "OLS t-test of the stage slope, donors as units",
+                            "status": "tested" if tested else "not tested",
+                            "reason": "" if tested else f"no held-out donor has {stage}",
+                        }
+                    )
+    names = "candidate_id measure cell_class stage primary n_donors covariates beta beta_low "
+    names += "beta_high p q null status reason"
+    return pd.DataFrame(rows, columns=names.split())

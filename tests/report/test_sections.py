@@ -1,0 +1,161 @@
+"""Prose of runs in which something is missing."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+import pytest
+
+from scsw.report import limits
+from scsw.report.methods import methods_text
+from scsw.report.names import figure_names
+from scsw.report.numbers import collect
+from scsw.report.page import page
+from scsw.report.provenance_records import read_records
+from scsw.report.sections import SECTIONS
+from scsw.report.tables import read_tables
+from tests.report.prose import unsupported
+from tests.report.tables import Shape, write_run
+
+TINY = {"seeds": (0,), "arms": (), "n_candidates": 1, "n_types": 2, "n_controls": 5}
+
+
+def told(tmp_path, **given):
+    """Return tables, numbers and readings by section of an invented run."""
+    run = write_run(tmp_path, Shape(**(TINY | given)))
+    tables = read_tables(run.folder, config=run.config, cohort=run.cohort)
+    records = read_records(run.folder, seed=tables.seeds[0])
+    numbers = collect(tables, records)
+    html = page(tables, numbers, records, tmp_path)
+    read = {
+        name: " ".join(module.reading(numbers["sections"][name]))
+        for name, (_, module) in SECTIONS.items()
+    }
+    for text in [*read.values(), *limits.sentences(numbers)]:
+        assert unsupported(text, numbers) == []
+    assert not re.search(r"\bnan\b|\bNaN\b|\bNone\s*[<,;.)]", html)
+    return tables, numbers, read
+
+
+def test_no_arms_no_replication_no_components(tmp_path):
+    tables, numbers, read = told(tmp_path, components=False)
+    assert "no control arms" in read["controls"]
+    assert "one cohort" in read["replication"]
+    assert "map.components is off" in read["components"]
+    names = figure_names(tables.config, tables.cohort)
+    assert not {"controls", "replication", "components"} & set(names)
+    said = limits.sentences(numbers)
+    assert any("No weight was implanted" in sentence for sentence in said)
+    assert any("nothing was replicated" in sentence for sentence in said)
+    assert any(sentence.startswith("seeds is 0 (default 0, 1, 2)") for sentence in said)
+    assert said[0].startswith("The data are simulated.")
+    assert "There were no control models." in methods_text(numbers)
+
+
+def test_no_pathways_and_no_tested_stage(tmp_path):
+    _, _, read = told(tmp_path, pathways=False, stages_tested=False)
+    assert read["pathways"] == "No gene set was tested."
+    assert read["stages"].startswith("Nothing could be tested: no held-out donor has")
+
+
+def test_not_assessable(tmp_path):
+    _, numbers, read = told(tmp_path, verdicts={0: "not assessable"})
+    assert "1 “not assessable”" in read["pruning"]
+    assert "no interval available" in read["pruning"]
+    reason = "4 test donors, at least 10 are needed"
+    assert numbers["verdict_sentence"] == f"Not assessable in simcohort (simulated): {reason}."
+    said = limits.sentences(numbers)
+    assert f"1 candidate could not be assessed: {reason}." in said
+
+
+def test_no_candidate(tmp_path):
+    _, numbers, read = told(tmp_path, n_candidates=0, seeds=(0, 1))
+    assert "froze no candidate" in read["pruning"]
+    assert read["genes"] == "No candidate was mapped to genes."
+    assert "found no candidate" in numbers["verdict_sentence"]
+
+
+def test_a_failed_control_is_said_loudly(tmp_path):
+    _, numbers, read = told(tmp_path, arms=("shuffled", "pretrained"), failed=("shuffled",))
+    assert "FAILED: “shuffled labels”" in read["controls"]
+    assert "Read this with caution" in numbers["verdict_sentence"]
+    assert numbers["sections"]["controls"]["undecided"] == ["pretrained"]
+    assert not numbers["limits"]["from_scratch"]  # the arm `pretrained` has a checkpoint
+    assert "model.embsize" not in [row["key"] for row in numbers["reductions"]]
+
+
+def test_known_ad_genes_are_told_of_even_when_none_was_scored(tmp_path):
+    _, _, read = told(tmp_path, genes_of_top=())
+    assert "None of the known AD genes was scored." in read["genes"]
+    assert "not shown to matter" in read["genes"]
+
+
+def test_a_model_below_the_baselines_is_told_of(tmp_path):
+    tables, _, _ = told(tmp_path)
+    worse = tables.performance.assign(
+        value=lambda t: t["value"].where(t["predictor"] != "scgpt", 0.1)
+    )
+    tables.performance.loc[:] = worse
+    module = SECTIONS["finetuning"][1]
+    text = " ".join(module.reading(module.numbers(tables)))
+    assert "1 model did no better than the most common type" in text
+    assert "stayed below logistic regression" in text
+
+
+@pytest.mark.parametrize("source", ["sea_ad", "rosmap", "cellxgene"])
+def test_methods_cite_what_they_use(tmp_path, source):
+    tables, numbers, _ = told(tmp_path, arms=("shuffled",))
+    tables.about["source"] = source
+    numbers["sections"]["cohort"]["source"] = source
+    text = methods_text(numbers)
+    body, references = text.split("## References")
+    assert text.startswith("# Methods (simulated data)\n\nCohort simcohort: simulated data")
+    for short, long in {"sea_ad": "Gabitto", "rosmap": "Mathys"}.items():
+        assert (long in references) == (long in body) == (short == source)
+    for author in ("Cui", "Yu M", "Benjamini", "Subramanian"):
+        assert author in references
+    assert "(null: random weights of the same tensor)" in body
+    assert "OLS t-test of the stage slope" in body and "hypergeometric" in body
+    assert "  " not in body and " ." not in body and "{" not in body
+
+
+def test_the_null_of_each_block_is_named_once(tmp_path):
+    _, numbers, _ = told(tmp_path)
+    numbers["nulls"]["verdicts"] = [
+        f"500 random scalars of linear2, block {block}, set to zero" for block in (0, 11)
+    ]
+    text = methods_text(numbers)
+    assert "(null: 500 random scalars of linear2, the candidate's block, set to zero)" in text
+
+
+def test_stage_tests_that_pass_are_named(tmp_path):
+    tables, _, _ = told(tmp_path)
+    primary = tables.stages["primary"].astype(bool)
+    tables.stages.loc[primary, "q"] = [0.01] + [0.5] * (int(primary.sum()) - 1)
+    module = SECTIONS["stages"][1]
+    numbers = module.numbers(tables)
+    assert (numbers["n_primary_passed"], len(numbers["passed"])) == (1, 1)
+    assert "1 pass q < 0.05" in module.reading(numbers)[0]
+    assert "association, not a cause" in module.reading(numbers)[0]
+
+
+def test_biomarker_table_is_shown_in_its_own_order(tmp_path):
+    tables, numbers, _ = told(tmp_path)
+    assert isinstance(tables.biomarkers, pd.DataFrame)
+    html = page(tables, numbers, read_records(tmp_path, seed=0), tmp_path)
+    assert html.index("APOE stands out in read-in.") < html.index("GENE1 stands out in read-in.")
+
+
+def test_replication_counts_what_agrees_in_direction(tmp_path):
+    run = write_run(tmp_path, Shape(**(TINY | {"cohorts": ("simcohort", "other")})))
+    tables = read_tables(
+        run.folder, config=run.config, cohort=run.cohort, replication_dir=run.replication
+    )
+    genes = tables.replication["genes"]
+    genes["spearman"], genes["q"] = -0.9, 0.5
+    genes.loc[genes.index[:3], "q"] = 0.01
+    genes.loc[genes.index[0], "spearman"] = 0.9
+    module = SECTIONS["replication"][1]
+    text = module.reading(module.numbers(tables))[0]
+    assert text.startswith("Against other, 3 of 9 gene-score comparisons (1 in the same direction)")

@@ -1,0 +1,192 @@
+"""Reading the tables, and the small functions that sum them up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scsw.errors import ScswError
+from scsw.report import style, words
+from scsw.report.captions import caption
+from scsw.report.effects import cell_type_effect, mean_effect
+from scsw.report.figures.cohort import cells_by_type, donors_by_stage
+from scsw.report.figures.genes import gene_rows
+from scsw.report.figures.pathways import set_label
+from scsw.report.figures.pruning import control_effects
+from scsw.report.figures.spikes import largest_channels
+from scsw.report.names import AD_GENES, FIGURES, figure_names
+from scsw.report.tables import read_tables
+from tests.report.tables import Shape, config_of, write_run
+
+TINY = Shape(seeds=(0,), arms=("shuffled",), n_candidates=2, n_types=2, n_controls=8)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path, TINY)
+
+
+def read(run):
+    return read_tables(run.folder, config=run.config, cohort=run.cohort)
+
+
+def test_donors_count_alike_and_cells_within_them():
+    effects = pd.DataFrame(
+        {
+            "arm": "real",
+            "seed": 0,
+            "weight_set": "candidate",
+            "candidate_id": "a",
+            "family": "ffn_down",
+            "block": 0,
+            "row": 1,
+            "column": 2,
+            "donor_id": ["x", "x", "y", "y"],
+            "cell_type": ["A", "B", "A", "B"],
+            "n_cells": [10, 30, 1, 0],
+            "sum_nll": [15.0, 30.0, 3.0, 0.0],
+            "sum_nll_intact": [5.0, 20.0, 1.0, 0.0],
+        }
+    )
+    # x: (45 - 25) / 40 = 0.5; y: (3 - 1) / 1 = 2.
+    assert mean_effect(effects)["effect_nll"].tolist() == [1.25]
+    # A: x 1.0 and y 2.0; B: x 1/3, and y has no cell of it.
+    by_type = cell_type_effect(effects).set_index("cell_type")["effect_nll"]
+    np.testing.assert_allclose(by_type[["A", "B"]], [1.5, 1 / 3])
+
+
+def test_only_zeroing_is_read(run):
+    tables = read(run)
+    assert len(tables.effects) == TINY.n_candidates + TINY.n_controls
+    assert not tables.effects.duplicated(["candidate_id"]).any()
+
+
+def test_rows_of_seeds_that_are_no_longer_in_the_config_are_left_out(run):
+    path = run.folder / "verdicts.parquet"
+    table = pd.read_parquet(path)
+    stale = table[table["arm"] == "real"].assign(seed=7, causal=True, verdict="causal, constant")
+    pd.concat([table, stale]).to_parquet(path)
+    tables = read(run)
+    assert set(tables.verdicts["seed"]) == {0}
+    assert set(tables.arm_verdicts["arm"]) == {"shuffled"}
+
+
+def test_a_missing_column_is_named(run):
+    path = run.folder / "verdicts.parquet"
+    pd.read_parquet(path).drop(columns="detectable_effect").to_parquet(path)
+    with pytest.raises(ScswError, match=r"verdicts\.parquet has no column detectable_effect"):
+        read(run)
+
+
+def test_sites_without_a_median_have_no_ratio(run):
+    path = run.folder / "real" / "0" / "search" / "spikes.parquet"
+    table = pd.read_parquet(path)
+    table.loc[table["site"] == "out", "ratio"] = np.inf
+    table.to_parquet(path)
+    tables = read(run)
+    assert "out" not in set(tables.spikes.query("arm == 'real'")["site"])
+    assert np.isfinite(tables.spikes["ratio"]).all()
+
+
+def test_controls_of_a_candidate_are_those_of_its_tensor(run):
+    tables = read(run)
+    first, second = (row for row in tables.verdicts.itertuples())
+    assert first.block != second.block
+    assert len(control_effects(tables, first)) == TINY.n_controls / 2
+    tables.config["prune"]["control_scope"] = "all_blocks"
+    assert len(control_effects(tables, first)) == TINY.n_controls
+
+
+def test_best_candidates_are_causal_first(run):
+    tables = read(run)
+    tables.verdicts["causal"] = tables.verdicts["rank"] == 2
+    assert tables.best_candidates(2)["rank"].tolist() == [2, 1]
+
+
+def test_largest_channels():
+    table = pd.DataFrame({"channel": [0, 1, 2, 0], "ratio": [3.0, 9.0, 5.0, 1.0]})
+    table = table.assign(arm="real", seed=0, site="out", block=[0, 0, 0, 1])
+    found = largest_channels(table, 2)
+    assert found[["block", "channel"]].values.tolist() == [[0, 1], [0, 2], [1, 0]]
+
+
+def test_cells_and_donors_are_counted(run):
+    tables = read(run)
+    assert cells_by_type(tables.obs).to_numpy().sum() == len(tables.obs)
+    donors = donors_by_stage(tables.obs)
+    assert donors.loc[donors.index.str.startswith("ADNC")].to_numpy().sum() == TINY.n_donors
+    assert not donors.index.str.startswith("Thal").any()
+    assert (donors.sum(axis=1) > 0).all()
+
+
+def test_a_donor_in_several_parts_is_counted_once(run):
+    obs = read(run).obs.assign(split=lambda t: ["train", "test"] * (len(t) // 2))
+    donors = donors_by_stage(obs)
+    assert donors.columns.tolist() == ["several parts"]
+    assert donors.loc[donors.index.str.startswith("Braak")].to_numpy().sum() == TINY.n_donors
+
+
+def test_ad_genes_are_shown_scored_or_not(run):
+    tables = read(run)
+    name = tables.verdicts["candidate_id"].iloc[0]
+    rows = gene_rows(tables.genes, 0, name, "read_in")
+    known = rows[rows["known"]]
+    assert known["gene"].tolist() == list(AD_GENES)
+    assert known["z"].isna().tolist() == [False] * 5 + [True] * 3
+    top = rows.loc[~rows["known"], "z"]
+    assert top.is_monotonic_decreasing  # read-in is ordered from the strongest driver on
+
+
+def test_figures_follow_the_config_alone():
+    assert figure_names(config_of(Shape(cohorts=("a", "b"))), "a") == list(FIGURES)
+    config = config_of(Shape(arms=(), components=False))
+    assert set(FIGURES) - set(figure_names(config, "simcohort")) == {
+        "controls",
+        "components",
+        "replication",
+    }
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_a_caption(name):
+    simulated = caption(name, {"simulated": True})
+    plain = caption(name, {"simulated": False})
+    assert simulated == plain + " Simulated data."
+    assert len(plain) > 100 and not set("{}`*|") & set(plain)
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "amount", "effect", "percent"),
+    [
+        (0.012345, "0", "0.0123", "+0.0123", "1.23 %"),
+        (-1234.5, "-1,234", "−1,234", "−1,234", "−123,450 %"),
+        (1.5e-7, "0", "1.5e−7", "+1.5e−7", "1.5e−5 %"),
+        (float("nan"), "not available", "not available", "not available", "not available"),
+        (None, "not available", "not available", "not available", "not available"),
+        (0.0, "0", "0", "0", "0 %"),
+    ],
+)
+def test_numbers_are_written_one_way(value, count, amount, effect, percent):
+    written = (words.count(value), words.amount(value), words.effect(value), words.percent(value))
+    assert written == (count, amount, effect, percent)
+
+
+def test_words():
+    assert words.interval(float("nan"), 1.0) == "no interval available"
+    assert words.interval(-0.1, 0.2) == "95 % interval −0.1 to +0.2"
+    assert words.listed(["a", "b", "c"]) == "a, b and c"
+    assert words.several(1, "model") == "1 model"
+    assert words.several(2000, "head or MLP", "heads and MLPs") == "2,000 heads and MLPs"
+    assert words.span(0.1, 0.1001) == "0.1"
+    assert words.shortened("abcdefghijkl", 8) == "abcde…kl"
+
+
+def test_ticks_have_no_raised_exponents():
+    assert [style.tick_text(x) for x in (0, 0.01, -1e-5, 250)] == ["0", "0.01", "−1e−5", "250"]
+    assert style.symlog_ticks(-0.02, 2.0, 0.001) == [-0.01, 0.0, 0.001, 0.01, 0.1, 1.0]
+
+
+def test_gene_set_names_are_readable():
+    assert set_label("hallmark", "HALLMARK_DNA_REPAIR") == "DNA REPAIR (H)"
+    assert len(set_label("reactome", "REACTOME_" + "X" * 90)) < 50

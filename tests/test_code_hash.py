@@ -1,0 +1,48 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scsw import code_hash
+
+
+def closure(module):
+    return code_hash._closure(module)
+
+
+def test_a_step_depends_on_what_it_imports_and_on_nothing_else():
+    search = closure("scsw.superweight.search")
+    assert {"scsw.superweight.find", "scsw.scgpt.tokens", "scsw.cohort.read", "scsw"} <= search
+    assert not any(name.startswith(("scsw.biology", "scsw.report", "scsw.cli")) for name in search)
+    assert "scsw.superweight.verdicts" not in search
+    assert "scsw.superweight.search" not in closure("scsw.scgpt.finetune")
+    assert "scsw.scgpt.finetune" not in closure("scsw.superweight.implant")
+
+
+def test_imports_inside_functions_count():
+    assert "scsw.scgpt.model" in code_hash.imported("scsw.scgpt.init")
+
+
+@pytest.mark.parametrize(
+    ("edited", "stale"),
+    [
+        ("superweight/first_order.py", {"scsw.superweight.search"}),
+        ("scgpt/objectives.py", {"scsw.superweight.search", "scsw.scgpt.finetune"}),
+        ("cli.py", set()),
+    ],
+)
+def test_an_edit_changes_the_hash_of_the_steps_that_use_it(tmp_path, monkeypatch, edited, stale):
+    steps = ["scsw.superweight.search", "scsw.scgpt.finetune", "scsw.cohort.preprocess"]
+    before = {step: code_hash.code_hash(step) for step in steps}
+    copy = shutil.copytree(Path(code_hash.__file__).parent, tmp_path / "scsw")
+    with (copy / edited).open("a") as file:
+        file.write("\n# edited\n")
+    monkeypatch.setattr(code_hash, "_PACKAGE", copy)
+    for function in (code_hash.code_hash, code_hash.imported):
+        function.cache_clear()
+    try:
+        after = {step: code_hash.code_hash(step) for step in steps}
+    finally:
+        for function in (code_hash.code_hash, code_hash.imported):
+            function.cache_clear()
+    assert {step for step in steps if before[step] != after[step]} == stale

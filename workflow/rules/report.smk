@@ -1,0 +1,53 @@
+# Tables -> figures and report, one per cohort.
+
+
+rule report:
+    input:
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        gathered=[
+            f"{RUN}/{{cohort}}/{name}"
+            for name in (
+                "qc.tsv",
+                "coverage.tsv",
+                "verdicts.parquet",
+                "performance.parquet",
+                "stability.parquet",
+                "pathways.parquet",
+                "stages.parquet",
+                "controls.parquet",
+                "biomarkers.tsv",
+            )
+        ],
+        searched=lambda w: [
+            f"{f}/search/{table}.parquet"
+            for f in real_folders(w.cohort) + control_folders(w.cohort)
+            for table in ("spikes", "candidates", "paths")
+        ],
+        models=lambda w: [f"{f}/model" for f in real_folders(w.cohort)],
+        effects=lambda w: [
+            f"{f}/prune/effects.parquet"
+            for f in real_folders(w.cohort) + control_folders(w.cohort)
+        ],
+        mapped=lambda w: [
+            f"{f}/map/{table}.parquet" for f in real_folders(w.cohort) for table in MAP_TABLES
+        ],
+        replication=rules.replicate.output.tables,
+    output:
+        report=f"{RUN}/{{cohort}}/report.html",
+        figures=directory(f"{RUN}/{{cohort}}/figures"),
+        methods=f"{RUN}/{{cohort}}/methods.md",
+        numbers=f"{RUN}/{{cohort}}/numbers.json",
+    log:
+        f"{RUN}/logs/report/{{cohort}}.log",
+    resources:
+        gpu=0,
+        mem_mb=16000,
+        runtime=60,
+    params:
+        folder=lambda w, output: os.path.dirname(output.report),
+        replication=f"{RUN}/replication",
+        config=json.dumps(CONFIG, sort_keys=True),
+        code=code_hash("scsw.report.build"),
+    shell:
+        "scsw report {params.folder:q} --cohort {wildcards.cohort} --config {params.config:q}"
+        " --replication {params.replication:q} &> {log}"
