@@ -34,7 +34,12 @@ rule report:
         replication=rules.replicate.output.tables,
     output:
         report=f"{RUN}/{{cohort}}/report.html",
-        figures=directory(f"{RUN}/{{cohort}}/figures"),
+        figures=report(
+            directory(f"{RUN}/{{cohort}}/figures"),
+            patterns=["{name}.svg"],
+            category="{cohort}",
+            labels={"figure": "{name}"},
+        ),
         methods=f"{RUN}/{{cohort}}/methods.md",
         numbers=f"{RUN}/{{cohort}}/numbers.json",
     log:
