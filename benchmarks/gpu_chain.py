@@ -1,6 +1,6 @@
 """Run the model steps on a GPU and on CPU with the same model, and compare what they say.
 
-    python benchmarks/gpu_chain.py [--full]
+    python -m benchmarks.gpu_chain [--full]
 
 Without ``--full`` a tiny model is fine-tuned once on the GPU; search and pruning then run on both
 devices, and the candidates and effects are compared. ``--full`` times one scGPT-sized model

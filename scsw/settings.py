@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 
 from scsw.errors import ScswError
 
+OVERRIDES = ("seeds", "control_arms")  # keys that a cohort may set for itself
 _BESIDE_PACKAGE = Path(__file__).with_name("config.schema.yaml")  # in an installed wheel
 _IN_REPOSITORY = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 
@@ -106,7 +107,7 @@ def parse_settings(text: str | None) -> dict[str, Any]:
 
 
 def reductions(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """List the keys marked ``x-reduction`` that stand below their default.
+    """List the keys marked ``x-reduction`` that stand below (a choice: beside) their default.
 
     Returns
     -------
@@ -127,7 +128,11 @@ def reductions(config: dict[str, Any]) -> list[dict[str, Any]]:
                     | {"description": rule["description"]}
                 )
 
-    visit(config, schema(), "")
+    rules = schema()
+    visit(config, rules, "")
+    for cohort in config["cohorts"]:
+        own = {key: rules["properties"][key] for key in OVERRIDES}
+        visit(cohort, {"properties": own}, f"cohorts.{cohort['name']}")
     return found
 
 
@@ -136,7 +141,7 @@ def _is_less(value: Any, default: Any) -> bool:
         return False
     if isinstance(default, list):
         return len(value) < len(default)
-    return value < default
+    return value != default if isinstance(default, str) else value < default
 
 
 def _check_sections(config: dict[str, Any]) -> None:

@@ -65,6 +65,11 @@ def test_reductions_are_what_stands_below_the_default():
     )
     found = {row["key"]: row["value"] for row in reductions(filled)}
     assert found == {"seeds": [0], "search.max_candidates": 5}
+    own = validate_config(
+        config(cohorts=[{**COHORT, "control_arms": []}], prune={"control_scope": "all_blocks"})
+    )
+    found = {row["key"]: row["value"] for row in reductions(own)}
+    assert found == {"cohorts.x.control_arms": [], "prune.control_scope": "all_blocks"}
     assert reductions(validate_config(config())) == []
 
 

@@ -96,11 +96,11 @@ def implant(
 
 
 def draw_place(model: nn.Module, kind: str, seed: int) -> dict[str, int]:
-    """Draw block, row and column; never the last block, whose gene tokens no classifier reads."""
+    """Draw block, row and column, the block from the first half, where super weights were found."""
     layers = encoder_layers(model)
     rng = np.random.default_rng([seed, KINDS.index(kind), 7])
     rows, columns = layers[0].linear2.weight.shape
-    block = int(rng.integers(max(1, len(layers) - 1)))
+    block = int(rng.integers(max(1, len(layers) // 2)))
     return {"block": block, "row": int(rng.integers(rows)), "column": int(rng.integers(columns))}
 
 
