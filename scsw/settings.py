@@ -148,6 +148,12 @@ def _check_sections(config: dict[str, Any]) -> None:
     names = [cohort["name"] for cohort in config["cohorts"]]
     if len(set(names)) < len(names):
         raise ScswError(f"two cohorts share a name: {names}", fix="give each cohort its own name")
+    simulated = [cohort["name"] for cohort in config["cohorts"] if "simulate" in cohort]
+    if simulated and not config["simulated"]:
+        raise ScswError(
+            f"the cohorts {simulated} are simulated, but `simulated` is not true",
+            expected="`simulated: true`, so that every figure of the run says so",
+        )
     shares = {k: config["preprocess"][k] for k in ("train", "validation", "discovery", "test")}
     if abs(sum(shares.values()) - 1) > 1e-6:
         raise ScswError(

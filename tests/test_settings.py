@@ -43,6 +43,7 @@ def test_defaults_obey_the_schema():
         ({"model": {"checkpoint": "folder"}}, "vocabulary is `census`"),
         ({"control_arms": ["pretrained"]}, "needs model.checkpoint"),
         ({"cohorts": [COHORT, COHORT]}, "share a name"),
+        ({"cohorts": [{**COHORT, "simulate": {}}]}, "`simulated` is not true"),
         ({"cohorts": [{**COHORT, "name": "replication"}]}, "cohorts.0.name"),
     ],
 )

@@ -156,7 +156,8 @@ def test_a_wrong_config_stops_before_any_job_without_a_traceback(tmp_path, chang
     path = write_config(tmp_path / "wrong.yaml", TINY | change)
     result = snakemake("--dry-run", "--configfile", path)
     assert result.returncode != 0
-    assert text in result.stderr and "Traceback" not in result.stderr
+    shown = result.stdout + result.stderr
+    assert text in shown and "Traceback" not in shown
 
 
 @pytest.mark.slow
