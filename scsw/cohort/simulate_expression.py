@@ -43,21 +43,22 @@ GENE_SPREAD = 1.6
 HOUSEKEEPING_LEVEL, MALAT1_LEVEL, CURATED_LEVEL = 2.0, 4.5, 0.7
 
 # Stage effects: natural-log fold change from severity 0 to severity 1, in one class each.
-DAM_RISE = 1.2
-SYNAPTIC_LOSS = -0.6
-REACTIVE_RISE = 1.2
+DAM_RISE = 1.5
+SYNAPTIC_LOSS = -1.0
+REACTIVE_RISE = 1.5
 STAGE_EFFECTS = {
     "microglia": (markers.DAM, DAM_RISE),
     "excitatory": (markers.SYNAPTIC, SYNAPTIC_LOSS),
     "astrocytes": (markers.REACTIVE_ASTROCYTE, REACTIVE_RISE),
 }
 # Where these signatures are expressed above baseline at all.
-SIGNATURE_LEVEL = 0.8
+SIGNATURE_LEVEL = 2.5
 SIGNATURE_NODES = {
     "microglia": markers.DAM,
     "neuron": markers.SYNAPTIC,
     "astrocytes": markers.REACTIVE_ASTROCYTE,
 }
+SIGNATURES = [*markers.DAM, *markers.SYNAPTIC, *markers.REACTIVE_ASTROCYTE]
 
 STATES = 2
 STATE_SHARES = (0.6, 0.4)  # of a type's nuclei
@@ -202,6 +203,8 @@ def _baseline(symbols: Sequence[str]) -> np.ndarray:
 def _programme(level: str, node: str, symbols: Sequence[str]) -> np.ndarray:
     regulated = _generator(f"{node} regulates").random(len(symbols)) < REGULATED
     effect = LEVEL_EFFECT[level] * _normal(node, symbols) * regulated
+    # Stage signatures have no part in telling types apart, so that no gene drowns the others.
+    effect[np.isin(symbols, SIGNATURES)] = 0
     effect[np.isin(symbols, markers.MARKERS.get(node, []))] = MARKER_EFFECT[level]
     effect = TYPE_EFFECT * effect
     return effect + SIGNATURE_LEVEL * np.isin(symbols, SIGNATURE_NODES.get(node, []))
