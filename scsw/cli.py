@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from scsw.errors import ScswError
-from scsw.settings import parse_settings, section_settings, validate_config
+from scsw.settings import parse_settings, schema, section_settings, validate_config
 
 app = typer.Typer(
     add_completion=False,
@@ -42,6 +42,13 @@ Simulated = Annotated[bool, typer.Option("--simulated", help="Say so in the prov
 def sections(config: str | None, *names: str) -> list[SimpleNamespace]:
     """Read some sections of a config, and bind the CPU threads before torch or numpy load."""
     given = parse_settings(config)
+    known = schema()["properties"]
+    if unknown := sorted(set(given) - set(known)):
+        raise ScswError(
+            f"unknown config sections: {', '.join(unknown)}",
+            expected="some of " + ", ".join(sorted(known)),
+            fix='give settings by section, such as {"search": {"max_candidates": 10}}',
+        )
     found = [section_settings(name, given.get(name)) for name in names]
     threads = str(section_settings("compute", given.get("compute")).cpu_threads)
     for library in ("OMP", "MKL", "OPENBLAS", "NUMBA"):
@@ -204,12 +211,15 @@ def verdict(
 def controls(
     folders: Annotated[list[Path] | None, typer.Argument(help="…/<arm>/<seed> folders.")] = None,
     out: Out = Path("controls.parquet"),
+    config: Settings = None,
     simulated: Simulated = False,
 ) -> None:
     """Judge the control arms against what they must show."""
+    (statistics,) = sections(config, "statistics")
     from scsw.superweight.judge_controls import judge_controls
 
-    judge_controls({f.parent.name: f for f in folders or []}, out, simulated=simulated)
+    arms = {f.parent.name: f for f in folders or []}
+    judge_controls(arms, out, alpha=statistics.alpha, simulated=simulated)
 
 
 @app.command("map")
@@ -293,6 +303,8 @@ def gather(
     (model,) = sections(config, "model")
     from scsw.superweight.gather import gather_cohort
 
+    if wrong := [str(f) for f in folders if not f.name.isdecimal()]:
+        raise ScswError(f"not folders of one model: {wrong}", expected="…/<arm>/<seed>")
     real = {int(f.name): f for f in folders if f.parent.name == "real"}
     others = {(f.parent.name, int(f.name)): f for f in folders if f.parent.name != "real"}
     one_start = model.init_seed is not None or model.checkpoint is not None
@@ -312,6 +324,8 @@ def replicate(
     from scsw.biology.replicate import replicate as run
 
     by_cohort = parse_settings(seeds)
+    if missing := [folder.name for folder in folders if folder.name not in by_cohort]:
+        raise ScswError(f"--seeds names no seeds of {missing}", expected='such as {"sea_ad": [0]}')
     cohorts = [(folder.name, folder, by_cohort[folder.name]) for folder in folders]
     run(cohorts, out, settings=settings, enrich_settings=enrich, simulated=simulated)
 

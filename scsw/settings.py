@@ -90,19 +90,21 @@ def section_settings(name: str, given: dict[str, Any] | None = None) -> SimpleNa
 
 
 def parse_settings(text: str | None) -> dict[str, Any]:
-    """Read the ``--settings`` option: JSON text, or the path of a YAML or JSON file."""
+    """Read the ``--config`` option: JSON text, or the path of a YAML or JSON file."""
     if not text:
         return {}
     is_json = text.lstrip().startswith("{")
     if not is_json and not Path(text).is_file():
         raise ScswError(
-            f"--settings is neither JSON nor a file: {text!r}",
-            expected='JSON such as {"max_candidates": 10}, or the path of a YAML file',
+            f"the config is neither JSON nor a file: {text!r}",
+            expected='JSON such as {"search": {"max_candidates": 10}}, or the path of a YAML file',
         )
     try:
         value = json.loads(text) if is_json else yaml.safe_load(Path(text).read_text())
     except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ScswError(f"--settings cannot be read: {error}", expected="JSON or YAML") from error
+        raise ScswError(f"the config cannot be read: {error}", expected="JSON or YAML") from error
+    if not isinstance(value or {}, dict):
+        raise ScswError(f"the config is a {type(value).__name__}", expected="keys and values")
     return value or {}
 
 

@@ -59,6 +59,12 @@ def test_help_is_quick_and_names_every_step_of_the_workflow():
             ],
             "finetune.lr",
         ),
+        (
+            ["init", "--cohort", "y", "--out", "o", "--config", '{"serach": {}}'],
+            "unknown config sections: serach",
+        ),
+        (["init", "--cohort", "y", "--out", "o", "--config", "[1]"], "neither JSON nor a file"),
+        (["gather", "x/real/zero", "--out", "o"], "not folders of one model"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_no_output(tmp_path, arguments, text):

@@ -91,5 +91,5 @@ def test_settings_come_as_json_or_as_a_file(tmp_path):
         assert parse_settings(text)["search"]["max_candidates"] == 4
     assert parse_settings(None) == {}
     for text in ("{broken", "no such file"):
-        with pytest.raises(ScswError, match="--settings"):
+        with pytest.raises(ScswError, match="the config"):
             parse_settings(text)

@@ -274,7 +274,7 @@ def tiny_checkpoint(folder: Path, genes: list[str]) -> Path:
 @pytest.mark.parametrize("name", ["sea_ad", "rosmap", "sea_ad_vs_rosmap"])
 def test_a_real_config_runs_to_its_report_on_simulated_files(checkout, name):
     """Only the places of the data and of the (small) checkpoint differ from the shipped config."""
-    shape = {"donors": 40, "nuclei_per_donor": 40, "genes": 2000}
+    shape = {"donors": 40, "nuclei_per_donor": 16, "genes": 6000}
     paths = {}
     for source, file in (("sea_ad", "a.h5ad"), ("rosmap", "b")):
         paths[source] = checkout / "real" / file

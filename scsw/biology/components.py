@@ -57,10 +57,11 @@ def components(
     means = component_means(model, discovery, compute, device)
     scores, bins = token_scores(model, test, compute, device)
     sums, counts = scores.by_type()
-    n = counts[0]
+    bin_sums, bin_counts = bins.by_type()
+    n = bin_counts[0]  # cells that detect the gene among their tokens
     enough = np.flatnonzero(n >= settings.min_cells)
     rate = np.asarray((cells.X > 0).mean(0)).ravel()[enough]
-    mean_bin = bins.by_type()[0][0, 0, enough] / np.maximum(n[enough], 1)
+    mean_bin = bin_sums[0, 0, enough] / np.maximum(n[enough], 1)
     matched = neighbours(rate, mean_bin, settings.matched_genes) if enough.size else None
     donors = cells.obs["donor_id"].to_numpy(str)
     intact = cell_nll(model, test, compute, device)
@@ -74,7 +75,7 @@ def components(
             low, high = studentised_interval(
                 effects, n_resamples=statistics.bootstrap, seed=statistics.seed
             )
-        values = sums[index, 0, enough] / n[enough]
+        values = sums[index, 0, enough] / counts[0, enough]
         table = pd.DataFrame(
             {
                 "block": block,
@@ -142,7 +143,8 @@ def token_scores(
             genes, real = batch.genes.cpu().numpy(), batch.real.cpu().numpy()
             types = np.zeros(len(genes), np.int64)
             scores.add(genes, real, types, torch.stack(found).double().cpu().numpy())
-            bins.add(genes, real, types, batch.target.double().cpu().numpy()[None])
+            bin_values = batch.target.double().cpu().numpy()
+            bins.add(genes, real & (bin_values > 0), types, bin_values[None])
     return scores, bins
 
 

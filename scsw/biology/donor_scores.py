@@ -61,6 +61,11 @@ def donor_scores(
     return _by_donor(cells.obs, candidates, contribution, spike)
 
 
+def _one_or_both(split: pd.Series) -> str:
+    """Return the split of a donor's cells; `both` where cells and not donors were split."""
+    return split.iloc[0] if split.nunique() == 1 else "both"
+
+
 def _by_donor(
     obs: pd.DataFrame, candidates: pd.DataFrame, contribution: np.ndarray, spike: np.ndarray
 ) -> pd.DataFrame:
@@ -85,7 +90,7 @@ def _by_donor(
                 n_cells=("spike", "size"),
                 contribution=("contribution", "mean"),
                 spike=("spike", "mean"),
-                split=("split", "first"),
+                split=("split", _one_or_both),
                 median_genes=("n_genes", "median"),
                 pct_mito=("pct_mito", "median"),
             ).reset_index()

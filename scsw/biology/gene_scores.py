@@ -123,7 +123,8 @@ def read_in_pass(
                 for c in candidates.itertuples()
             ]
             read.add(genes, real, types, np.stack(contributions))
-            bins.add(genes, real, types, batch.target.double().cpu().numpy()[None])
+            bin_values = batch.target.double().cpu().numpy()
+            bins.add(genes, real & (bin_values > 0), types, bin_values[None])
 
 
 @torch.no_grad()

@@ -170,13 +170,13 @@ def fit(
         total.backward()
         nn.utils.clip_grad_norm_(model.parameters(), settings.grad_clip)
         optimizer.step()
-        schedule.step()
         tokens += int(batch.real.sum())
         row = {
             "step": step + 1,
             "epoch": step // training.per_epoch,
             "lr": schedule.get_last_lr()[0],
         }
+        schedule.step()
         if (step + 1) % every == 0 or step + 1 == training.steps:
             speed = tokens / (time.perf_counter() - clock)
             found = {name: x.item() for name, x in vars(batch_losses).items()}

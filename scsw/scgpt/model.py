@@ -141,7 +141,14 @@ def load_model(folder: str | Path, *, n_cls: int | None = None) -> nn.Module:
     folder = require(folder)
     n_cls = n_cls if n_cls is not None else len(read_json(folder / "labels.json"))
     model = new_model(read_args(folder), read_vocabulary(folder), n_cls)
-    load_weights(model, folder / "best_model.pt")
+    actions = load_weights(model, folder / "best_model.pt")
+    fresh = actions.loc[actions["action"] == "re-initialised", "key"].tolist()
+    if fresh:
+        raise ScswError(
+            f"{folder} has no fitting weights for {', '.join(fresh)}",
+            expected="a folder whose labels.json and best_model.pt belong together",
+            fix="make a starting model of this checkpoint with `scsw init` first",
+        )
     return model.eval()
 
 

@@ -107,11 +107,7 @@ def find_candidates(
                 for block, peak in enumerate(peaks)
                 for row in _explain(block, layers[block], peak, min_share, iteration == 1)
             ]
-            spiking = [
-                row
-                for row in rows
-                if row["spike_ratio"] >= spike_ratio and abs(row["contribution"]) >= min_share
-            ]
+            spiking = [row for row in rows if is_spike(row, spike_ratio, min_share)]
             found += rows if iteration == 1 else spiking
             if not spiking:
                 break
@@ -122,7 +118,18 @@ def find_candidates(
         with torch.no_grad():
             for layer, original in zip(layers, originals, strict=True):
                 layer.weight.copy_(original)
-    return _best_first(found, layers, spike_ratio, max_candidates)
+    return _best_first(found, spike_ratio, min_share, max_candidates)
+
+
+def is_spike(found, spike_ratio: float, min_share: float):
+    """Tell which finds are true spikes: beyond the stop rule, and made by the weight itself.
+
+    Parameters
+    ----------
+    found
+        One row or a table with ``spike_ratio`` and ``contribution``.
+    """
+    return (found["spike_ratio"] >= spike_ratio) & (abs(found["contribution"]) >= min_share)
 
 
 def oriented_weight(layer: nn.Module) -> Tensor:
@@ -246,12 +253,11 @@ def _explain(block: int, layer: nn.Module, peak: _Peak, min_share: float, every:
 
 
 def _best_first(
-    found: list[dict], layers: list[nn.Module], spike_ratio: float, max_candidates: int
+    found: list[dict], spike_ratio: float, min_share: float, max_candidates: int
 ) -> pd.DataFrame:
     table = pd.DataFrame(found, columns=[*COLUMNS, "batch", "cell", "token"])
     score = table["spike_ratio"] * table["contribution"].abs()
-    spiking = table["spike_ratio"] >= spike_ratio
-    table = table.assign(score=score, quiet=~spiking)
+    table = table.assign(score=score, quiet=~is_spike(table, spike_ratio, min_share))
     table = table.sort_values(
         ["quiet", "score", "block", "row", "column"], ascending=[True, False, True, True, True]
     )

@@ -66,7 +66,8 @@ def implant(
         raise ScswError(f"unknown kind of implant: {kind}", expected=" or ".join(KINDS))
     facts = cohort_facts(cohort)
     check_vocabulary(start, facts)
-    prepare(compute)
+    # A short CPU step everywhere: a cluster gives it no GPU.
+    prepare(SimpleNamespace(device="cpu", cpu_threads=compute.cpu_threads))
     with (
         recorded(
             "implant",

@@ -26,7 +26,11 @@ COLUMNS = (
 
 
 def judge_controls(
-    arms: Mapping[str, str | Path], out: str | Path, *, simulated: bool = False
+    arms: Mapping[str, str | Path],
+    out: str | Path,
+    *,
+    alpha: float = 0.05,
+    simulated: bool = False,
 ) -> None:
     """Write one row per control arm (contract: ``controls.parquet``).
 
@@ -36,20 +40,24 @@ def judge_controls(
         Folder of one seed by arm, ``results/<run>/<cohort>/<arm>/<seed>``. May be empty.
     out
         Parquet file to write.
+    alpha
+        Level of the false discovery rate, ``statistics.alpha``.
     simulated
         Whether the run's cohorts are simulated; for the provenance.
     """
     out = Path(out)
     inputs = {arm: Path(folder) / "prune" / "verdicts.parquet" for arm, folder in arms.items()}
-    with recorded("controls", out.parent, inputs=inputs, parameters={}, simulated=simulated):
-        rows = [judge_arm(arm, Path(folder)) for arm, folder in arms.items()]
+    with recorded(
+        "controls", out.parent, inputs=inputs, parameters={"alpha": alpha}, simulated=simulated
+    ):
+        rows = [judge_arm(arm, Path(folder), alpha) for arm, folder in arms.items()]
         table = pd.DataFrame(rows, columns=COLUMNS)
         table["passed"] = table["passed"].astype("boolean")
         table["found_rank"] = table["found_rank"].astype("float64")
         write_table(table, out)
 
 
-def judge_arm(arm: str, folder: Path) -> dict:
+def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
     """Compare one arm's verdicts with what they must be."""
     verdicts = read_table(folder / "prune" / "verdicts.parquet")
     row = {
@@ -67,9 +75,17 @@ def judge_arm(arm: str, folder: Path) -> dict:
         return row | {"passed": None, "outcome": verdicts["reason"].iloc[0]}
     if arm == "pretrained":
         return row | {"passed": None, "outcome": f"{row['n_causal']} candidates are causal"}
+    beyond = f"{(verdicts['q'] <= alpha).sum()} of {len(verdicts)} have q at most {alpha:g}"
+    if verdicts["min_effect"].isna().all():
+        # By rule none can be causal, so the arm could not have failed.
+        outcome = (
+            "no candidate is causal, but none could be: the model is not shown to be better than "
+            f"the training frequencies; {beyond}"
+        )
+        return row | {"passed": None, "outcome": outcome}
     clean = row["n_causal"] == 0
     outcome = "no candidate is causal" if clean else f"{row['n_causal']} candidates are causal"
-    return row | {"passed": clean, "outcome": outcome}
+    return row | {"passed": clean, "outcome": f"{outcome}; {beyond}"}
 
 
 def _judge_implant(verdicts: pd.DataFrame, sealed: dict) -> dict:

@@ -84,6 +84,12 @@ def prune(
         model = load_model(model_folder).to(device)
         edits = all_edits(model, read_table(candidates), settings, seed)
         groups = list(shard_of(groups_of_edits(edits), shard, settings.shards))
+        if not groups:
+            raise ScswError(
+                f"shard {shard} of {settings.shards} holds no edits",
+                expected=f"a shard from 0 to {settings.shards - 1}, and no more shards than groups",
+                fix="lower prune.shards or correct --shard",
+            )
         cells = read_cohort(cohort, ["test"], settings.max_cells_per_donor)
         tokenizer = cohort_tokenizer(cells, model_folder)
         scored = np.flatnonzero(tokenizer.labels >= 0)

@@ -22,7 +22,7 @@ from scsw.scgpt.model import encoder_layers, load_model, read_vocabulary
 from scsw.scgpt.objectives import forward
 from scsw.scgpt.tokens import TokenBatch, Tokenizer
 from scsw.superweight.capture import capture, encoder_points
-from scsw.superweight.find import find_candidates
+from scsw.superweight.find import find_candidates, is_spike
 from scsw.superweight.first_order import first_order_effects
 from scsw.superweight.site_statistics import SiteStatistics
 
@@ -77,11 +77,11 @@ def search(
         spikes = spike_table(statistics, groups, names)
         candidates = candidate_table(model, tokenizer, statistics, names, settings, compute, device)
         paths = path_table(candidates, spikes)
-    keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
-    for name, table in (("spikes", spikes), ("candidates", candidates), ("paths", paths)):
-        for position, (key, value) in enumerate(keys.items()):
-            table.insert(position, key, value)
-        write_table(table, out / f"{name}.parquet")
+        keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
+        for name, table in (("spikes", spikes), ("candidates", candidates), ("paths", paths)):
+            for position, (key, value) in enumerate(keys.items()):
+                table.insert(position, key, value)
+            write_table(table, out / f"{name}.parquet")
 
 
 @torch.no_grad()
@@ -210,8 +210,10 @@ def candidate_table(
         max_iterations=settings.max_iterations,
         max_candidates=settings.max_candidates,
     )
+    spikes = is_spike(spiking, settings.spike_ratio, settings.min_share)
     spiking = spiking.assign(
-        found_by="spike", top_gene=_genes_at(spiking, tokenizer, names, compute)
+        found_by=np.where(spikes, "spike", "below_rule"),
+        top_gene=_genes_at(spiking, tokenizer, names, compute),
     )
     weights = [layer.linear2.weight for layer in layers]
     effects = first_order_effects(model, weights, tokenizer, rows, compute, device)
@@ -285,7 +287,7 @@ def _join_first_order(
     True spikes are never pushed out; channels below the stop rule make way.
     """
     reserved = min(settings.first_order, settings.max_candidates)
-    true_spikes = int((spiking["spike_ratio"] >= settings.spike_ratio).sum())
+    true_spikes = int((spiking["found_by"] == "spike").sum())
     kept = spiking.head(max(true_spikes, settings.max_candidates - reserved))
     taken = set(zip(kept["block"], kept["row"], kept["column"], strict=True))
     rows = []
@@ -314,8 +316,11 @@ def _join_first_order(
         )
     quiet = kept.iloc[true_spikes:]
     parts = [kept.iloc[:true_spikes], pd.DataFrame(rows), quiet]
-    parts = [part for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True).drop(columns=["batch", "cell", "token"])
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    # With first-order finds alone the spike columns are missing: they are then all NaN.
+    table = table.reindex(columns=spiking.columns.drop(["batch", "cell", "token"]))
+    ratios = ["spike_ratio", "hidden_ratio", "contribution", "residual_share"]
+    return table.astype(dict.fromkeys(ratios, "float64"))
 
 
 def path_table(candidates: pd.DataFrame, spikes: pd.DataFrame) -> pd.DataFrame:

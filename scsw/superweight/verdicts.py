@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.errors import ScswError
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.superweight.prune import gather
@@ -34,11 +35,28 @@ class _Run:
     statistics: SimpleNamespace
     n_donors: int
     split_unit: str
-    gap: float  # nats from the intact NLL to that of the training frequencies
+    gaps: pd.Series  # by donor: nats from the intact NLL to that of the training frequencies
+    n_cohort_donors: int = 0
 
     @property
     def assessable(self) -> bool:
         return self.split_unit == "donor" and self.n_donors >= self.statistics.min_test_donors
+
+    @property
+    def gap(self) -> float:
+        """Mean gap over donors, 0 where the donors do not show that there is one."""
+        if not self.assessable:
+            return max(float(self.gaps.mean()), 0.0)
+        low, _ = self.interval(self.gaps.to_numpy())
+        return float(self.gaps.mean()) if low > 0 else 0.0
+
+    def interval(self, values: np.ndarray) -> tuple[float, float]:
+        """Studentised interval over donors; NaN where there are too few."""
+        if not self.assessable:
+            return math.nan, math.nan
+        return studentised_interval(
+            values, n_resamples=self.statistics.bootstrap, seed=self.statistics.seed
+        )
 
 
 def judge(
@@ -82,9 +100,12 @@ def judge(
             statistics,
             n_donors=effects["donor_id"].nunique(),
             split_unit=facts["split_unit"],
-            gap=floor_gap(effects, training_frequencies(cohort)),
+            gaps=floor_gaps(effects, training_frequencies(cohort)),
+            n_cohort_donors=facts["n_donors"],
         )
-        verdicts = verdict_table(read_table(candidates), effects, run)
+        family = read_table(candidates)
+        check_complete(effects, family, prune)
+        verdicts = verdict_table(family, effects, run)
         write_table(effects, out / "effects.parquet")
         write_table(verdicts, out / "verdicts.parquet")
 
@@ -94,17 +115,49 @@ def training_frequencies(cohort: Path) -> pd.Series:
     return read_cohort(cohort, ["train"]).obs["cell_type"].astype(str).value_counts(normalize=True)
 
 
-def floor_gap(effects: pd.DataFrame, frequencies: pd.Series) -> float:
+def check_complete(effects: pd.DataFrame, family: pd.DataFrame, prune: SimpleNamespace) -> None:
+    """Raise unless the shards hold each edit of one model exactly once.
+
+    Raises
+    ------
+    ScswError
+        If a shard is missing, given twice, or of another model or config.
+    """
+    fix = "give every shard of one model and one config, each once"
+    keys = ["weight_set", "candidate_id", "mode", "scale", "donor_id", "cell_type"]
+    if effects.duplicated(keys).any():
+        raise ScswError("the shards hold the same edit twice", fix=fix)
+    model = ["cohort", "arm", "seed"]
+    found = set(effects[model].itertuples(index=False, name=None))
+    if found != set(family[model].itertuples(index=False, name=None)):
+        raise ScswError(f"the shards are of {sorted(found)}, not of the candidates' model", fix=fix)
+    edits = effects.drop_duplicates(["weight_set", "candidate_id", "mode"])
+    own = edits[edits["weight_set"] == "candidate"]
+    for mode in ("zero", "mean"):
+        missing = set(family["candidate_id"]) - set(own.loc[own["mode"] == mode, "candidate_id"])
+        if missing:
+            raise ScswError(f"the shards lack {mode} of {', '.join(sorted(missing))}", fix=fix)
+    same_tensor = prune.control_scope == "same_tensor"
+    expected = prune.n_controls * (family["block"].nunique() if same_tensor else 1)
+    n = int((edits["weight_set"] == "random").sum())
+    if n != expected:
+        raise ScswError(f"the shards hold {n} random controls", expected=str(expected), fix=fix)
+
+
+def floor_gaps(effects: pd.DataFrame, frequencies: pd.Series) -> pd.Series:
     """Nats per cell from the intact NLL up to that of predicting the training frequencies.
 
-    Both are averaged within donors, then over donors.
+    Returns
+    -------
+    pandas.Series
+        One mean per donor.
     """
     first = effects[["weight_set", "candidate_id", "mode", "scale"]].iloc[0]
     one = effects[(effects[first.index] == first).all(axis=1)]
     floor = -np.log(one["cell_type"].map(frequencies)) * one["n_cells"]
     sums = pd.DataFrame({"floor": floor, "intact": one["sum_nll_intact"], "n": one["n_cells"]})
     by_donor = sums.groupby(one["donor_id"]).sum()
-    return float(((by_donor["floor"] - by_donor["intact"]) / by_donor["n"]).mean())
+    return (by_donor["floor"] - by_donor["intact"]) / by_donor["n"]
 
 
 def verdict_table(candidates: pd.DataFrame, effects: pd.DataFrame, run: _Run) -> pd.DataFrame:
@@ -112,14 +165,16 @@ def verdict_table(candidates: pd.DataFrame, effects: pd.DataFrame, run: _Run) ->
     by_donor = donor_effects(effects)
     controls = control_effects(effects, by_donor)
     # Without a gap to the floor there is nothing to collapse, and no smallest effect to name.
-    min_effect = run.prune.min_effect * run.gap if run.gap > 0 else math.nan
+    gap = run.gap
+    min_effect = run.prune.min_effect * gap if gap > 0 else math.nan
     rows = []
     for candidate in candidates.itertuples():
         zero = by_donor["candidate", candidate.candidate_id, "zero", 0.0].to_numpy()
         mean = by_donor["candidate", candidate.candidate_id, "mean", 0.0].to_numpy()
         null = _null(controls, candidate.block, run.prune.control_scope)
-        detectable = float(np.quantile(null, 1 - run.statistics.alpha / len(candidates)))
-        low, high = _interval(zero, run)
+        low, high = run.interval(zero)
+        beyond_controls = needed_effect(null, run.statistics.alpha / len(candidates))
+        beyond_floor = min_effect + (zero.mean() - low if run.assessable else 0.0)
         rows.append(
             {
                 "effect_nll": zero.mean(),
@@ -133,9 +188,12 @@ def verdict_table(candidates: pd.DataFrame, effects: pd.DataFrame, run: _Run) ->
                 "n_test_donors": run.n_donors,
                 "n_controls": null.size,
                 "min_effect": min_effect,
-                "detectable_effect": np.fmax(min_effect, detectable) if run.gap > 0 else math.nan,
+                "detectable_effect": max(beyond_controls, beyond_floor) if gap > 0 else math.nan,
+                # A find of a later round was seen in a model without the earlier ones, so that its
+                # stability in the intact model is another weight's.
                 "structural": bool(
-                    candidate.spike_ratio >= run.search.spike_ratio
+                    candidate.iteration <= 1
+                    and candidate.spike_ratio >= run.search.spike_ratio
                     and abs(candidate.contribution) >= run.search.min_share
                     and candidate.stability >= STABLE_SHARE
                 ),
@@ -172,12 +230,10 @@ def _null_name(block: int, scope: str, n: int) -> str:
     return f"{n} random scalars of linear2, {where}, set to zero"
 
 
-def _interval(values: np.ndarray, run: _Run) -> tuple[float, float]:
-    if not run.assessable:
-        return math.nan, math.nan
-    return studentised_interval(
-        values, n_resamples=run.statistics.bootstrap, seed=run.statistics.seed
-    )
+def needed_effect(null: np.ndarray, level: float) -> float:
+    """Return what a lone effect must exceed for an add-one rank p of at most `level`."""
+    n_above = math.floor(level * (null.size + 1) + 1e-9) - 1  # controls that may be as large
+    return float(np.sort(null)[::-1][n_above]) if n_above >= 0 else math.inf
 
 
 def _secondary(effects: pd.DataFrame, candidate_id: str) -> dict[str, float]:
@@ -196,18 +252,24 @@ def _secondary(effects: pd.DataFrame, candidate_id: str) -> dict[str, float]:
 
 def _verdict(row, run: _Run) -> tuple[str, str]:
     """Return the verdict of one candidate and one sentence that says why."""
-    if run.split_unit != "donor" or run.n_donors == 1:
+    if run.n_cohort_donors == 1 or run.n_donors == 1:
         return "not assessable", "not assessable: one donor"
+    if run.split_unit != "donor":
+        return (
+            "not assessable",
+            f"not assessable: the cohort's {run.n_cohort_donors} donors are too few to keep test "
+            "donors apart, so cells were split",
+        )
     if run.n_donors < run.statistics.min_test_donors:
         return (
             "not assessable",
             f"not assessable: {run.n_donors} test donors, at least "
             f"{run.statistics.min_test_donors} are needed",
         )
-    if run.gap <= 0:
+    if math.isnan(row.min_effect):
         return (
             "not causal",
-            "the intact model is no better than the training frequencies, "
+            "the intact model is not shown to be better than the training frequencies, "
             "so there is nothing that could collapse",
         )
     if row.q > run.statistics.alpha:

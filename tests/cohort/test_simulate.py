@@ -10,7 +10,11 @@ from scipy.stats import spearmanr
 from scsw.cohort.preprocess import preprocess
 from scsw.cohort.read import read_cohort
 from scsw.cohort.simulate import simulate
+from scsw.cohort.simulate_donors import adnc, donors
+from scsw.cohort.simulate_expression import biology
+from scsw.cohort.simulate_genes import genes
 from scsw.cohort.simulate_markers import DAM, REACTIVE_ASTROCYTE, SYNAPTIC
+from scsw.cohort.simulate_types import sea_ad_types
 from scsw.errors import ScswError
 from scsw.settings import section_settings
 
@@ -109,9 +113,9 @@ def test_both_cohorts_go_through_preprocessing(sea_ad, rosmap, folder):
     ],
 )
 def test_stage_effects_are_in_the_named_types(staged, signature, subclass, sign):
-    donors, mean = staged
-    own = spearmanr(donors, mean(signature, subclass)).statistic
-    other = spearmanr(donors, mean(signature, "Oligodendrocyte")).statistic
+    cps, mean = staged
+    own = spearmanr(cps, mean(signature, subclass)).statistic
+    other = spearmanr(cps, mean(signature, "Oligodendrocyte")).statistic
     assert sign * own > 0.5
     assert abs(other) < 0.5
 
@@ -136,8 +140,8 @@ def staged(folder):
 
     def mean(signature, subclass):
         own = cells[cells.obs["Subclass"] == subclass]
-        genes = [gene for gene in signature if gene in cells.var_names]
-        counts = np.asarray(own[:, genes].layers["UMIs"].sum(1)).ravel()
+        present = [gene for gene in signature if gene in cells.var_names]
+        counts = np.asarray(own[:, present].layers["UMIs"].sum(1)).ravel()
         depth = np.asarray(own.layers["UMIs"].sum(1)).ravel()
         sums = (
             pd.DataFrame({"own": counts, "all": depth})
@@ -165,3 +169,50 @@ def test_a_real_file_is_never_replaced(tmp_path):
     with pytest.raises(ScswError, match="no simulated"):
         simulate(tmp_path / "real.h5ad", source="sea_ad", **SMALL)
     assert (tmp_path / "real.h5ad").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("thal", "braak", "cerad", "level"),
+    [
+        # Rows of the NIA-AA table (Montine et al. 2012): A0, A1, A2, A3.
+        (0, 6, 3, 0),
+        (1, 4, 1, 1), (2, 2, 3, 1), (2, 3, 2, 2), (1, 6, 3, 2),
+        (3, 2, 3, 1), (3, 3, 0, 2), (3, 6, 3, 2),
+        (4, 1, 2, 1), (5, 6, 1, 2), (5, 4, 3, 2), (4, 5, 2, 3),
+    ],
+)  # fmt: skip
+def test_adnc_follows_the_published_table(thal, braak, cerad, level):
+    assert adnc(thal, braak, cerad) == level
+
+
+def test_severity_drives_every_stage():
+    people = donors(60, 4, range(7), np.random.default_rng(0))
+    staged = people[~people["is_reference"]]
+    assert people["is_reference"].sum() == 4
+    for stage in ("braak", "thal", "cerad", "adnc", "cogdx", "cps"):
+        assert spearmanr(staged["severity"], staged[stage]).statistic > 0.6
+
+
+def test_a_smaller_set_of_genes_starts_a_larger_one_and_keeps_its_biology():
+    small, large = genes(300)["symbol"].tolist(), genes(500)["symbol"].tolist()
+    assert large[:300] == small
+    types = sea_ad_types(3)
+    assert np.array_equal(biology(large, types).log_mean[:, :300], biology(small, types).log_mean)
+
+
+def test_rosmap_codings_and_traps_are_there(rosmap):
+    cells = pd.read_csv(rosmap / "filtered_column_metadata.txt", sep="\t")
+    clinical = pd.read_csv(rosmap / "ROSMAP_clinical.csv", dtype=str, keep_default_na=False)
+    assert cells["projid"].dtype.kind == "i" and cells["projid"].min() < 10_000_000
+    assert clinical["projid"].str.fullmatch(r"\d{8}").all()
+    assert set(cells["projid"]) < set(clinical["projid"].astype(int))
+    ages = clinical["age_death"]
+    assert ages.eq("90+").any() and ages[ages != "90+"].astype(float).max() < 90
+    assert clinical["pmi"].eq("").any() and clinical["apoe_genotype"].eq("NA").any()
+    assert cells.groupby("Subcluster")["broad.cell.type"].nunique().eq(1).all()
+
+
+def test_low_quality_nuclei_are_planted(staged, folder):
+    cells = ad.read_h5ad(folder / "staged.h5ad").obs
+    assert 0.005 < (cells["Fraction mitochondrial UMIs"] > 0.05).mean() < 0.06
+    assert 0.005 < (cells["Doublet score"] > 0.3).mean() < 0.06

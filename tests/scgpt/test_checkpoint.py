@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 
@@ -6,7 +7,8 @@ import torch
 
 from scsw.errors import ScswError
 from scsw.scgpt.checkpoint import load_weights, read_state_dict
-from scsw.scgpt.model import new_model
+from scsw.scgpt.folder import write_folder
+from scsw.scgpt.model import load_model, new_model
 
 VOCABULARY = {"<pad>": 0, "<cls>": 1, "<eoc>": 2, "A": 3}
 ARGS = {"embsize": 8, "nheads": 2, "d_hid": 8, "nlayers": 2, "n_layers_cls": 2, "dropout": 0.1}
@@ -92,3 +94,21 @@ def test_something_that_is_no_state_dict_is_refused(tmp_path):
     torch.save([torch.zeros(1)], tmp_path / "best_model.pt")
     with pytest.raises(ScswError, match="not a state dict"):
         read_state_dict(tmp_path / "best_model.pt")
+
+
+def test_a_folder_whose_labels_do_not_fit_is_not_loaded(tmp_path):
+    write_folder(
+        tmp_path / "m", model(n_cls=3), folder_args(), vocabulary_file(tmp_path), list("ab")
+    )
+    with pytest.raises(ScswError, match=r"cls_decoder\.out_layer"):
+        load_model(tmp_path / "m")
+
+
+def folder_args() -> dict:
+    return ARGS | {"n_bins": 51, "max_seq_len": 20, "include_zero_gene": False}
+
+
+def vocabulary_file(folder):
+    path = folder / "vocab.json"
+    path.write_text(json.dumps(VOCABULARY))
+    return path

@@ -55,6 +55,8 @@ def test_search_writes_its_tables(searched, tuned):
     candidates = read_table(searched / "candidates.parquet")
     assert candidates["rank"].tolist() == [1, 2, 3, 4, 5, 6]
     assert (candidates["found_by"] == "first_order").sum() == 2
+    spikes = candidates["spike_ratio"] >= SEARCH.spike_ratio
+    assert not (candidates["found_by"].eq("spike") & ~spikes).any()
     for row in candidates.itertuples():
         weight = encoder_layers(tuned.network)[row.block].linear2.weight[row.row, row.column]
         assert row.weight == pytest.approx(float(weight))
@@ -242,6 +244,8 @@ def arm_folder(root, arm, verdicts, sealed=None):
     table = pd.DataFrame(verdicts).assign(cohort="x", arm=arm, seed=0, reason="because")
     table["rank"] = range(1, len(table) + 1)
     table["causal"] = table["verdict"].str.startswith("causal")
+    if "min_effect" not in table:
+        table = table.assign(min_effect=0.1, q=0.5)
     write_table(table, folder / "prune" / "verdicts.parquet")
     if sealed:
         (folder / "implant").mkdir()
@@ -271,6 +275,38 @@ def test_control_arms_are_judged(tmp_path, arm, verdict, passed, rank):
     row = read_table(tmp_path / "controls.parquet").iloc[0]
     assert (None if pd.isna(row["passed"]) else bool(row["passed"])) == passed
     assert (None if pd.isna(row["found_rank"]) else int(row["found_rank"])) == rank
+
+
+def test_an_arm_that_could_not_fail_does_not_pass(tmp_path):
+    rows = [{"candidate_id": "a", "verdict": "not causal", "min_effect": np.nan, "q": 0.01}]
+    folder = arm_folder(tmp_path, "untrained", rows)
+    judge_controls({"untrained": folder}, tmp_path / "controls.parquet")
+    row = read_table(tmp_path / "controls.parquet").iloc[0]
+    assert pd.isna(row["passed"])
+    assert "none could be" in row["outcome"] and "1 of 1 have q at most 0.05" in row["outcome"]
+
+
+def test_a_small_family_of_first_order_finds_alone(tuned, tmp_path):
+    small = section_settings("search", {"max_candidates": 3, "first_order": 5})
+    search(tuned.model, tuned.cohort, tmp_path, settings=small, compute=COMPUTE)
+    found = read_table(tmp_path / "candidates.parquet")
+    assert found["found_by"].tolist() == ["first_order"] * 3
+    assert found["contribution"].isna().all() and found["spike_ratio"].notna().all()
+
+
+def test_a_shard_without_edits_is_refused(tuned, searched, tmp_path):
+    many = section_settings("prune", {**vars(PRUNE), "shards": 99})
+    with pytest.raises(ScswError, match="holds no edits"):
+        prune(
+            tuned.model,
+            tuned.cohort,
+            searched / "candidates.parquet",
+            tmp_path / "x.parquet",
+            settings=many,
+            compute=COMPUTE,
+            shard=98,
+        )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_implant_that_was_missed_is_said(tmp_path):

@@ -7,8 +7,16 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
+from scsw.errors import ScswError
 from scsw.settings import section_settings
-from scsw.superweight.verdicts import _Run, floor_gap, verdict_table
+from scsw.superweight.statistics import rank_p
+from scsw.superweight.verdicts import (
+    _Run,
+    check_complete,
+    floor_gaps,
+    needed_effect,
+    verdict_table,
+)
 
 N_CONTROLS = 199
 
@@ -51,10 +59,16 @@ def candidates(names, **changes):
         "found_by": "spike",
         "contribution": 0.9,
         "stability": 1.0,
+        "iteration": 1,
     } | changes
     return pd.DataFrame(
         [base | {"rank": i + 1, "candidate_id": name} for i, name in enumerate(names)]
     )
+
+
+def gaps(mean, n_donors=12):
+    """Return the donors' distances to the floor: alike, but not the same."""
+    return pd.Series(mean + 0.01 * np.linspace(-1, 1, n_donors))
 
 
 def judge(rises, *, gap=2.0, split_unit="donor", n_donors=12, family=None, **settings):
@@ -64,7 +78,8 @@ def judge(rises, *, gap=2.0, split_unit="donor", n_donors=12, family=None, **set
         section_settings("statistics", {"bootstrap": 1000}),
         n_donors=n_donors,
         split_unit=split_unit,
-        gap=gap,
+        gaps=gaps(gap, n_donors),
+        n_cohort_donors=3 * n_donors if n_donors > 1 else 1,
     )
     family = candidates(rises) if family is None else family
     return verdict_table(family, effects(rises, n_donors), run).set_index("candidate_id")
@@ -103,9 +118,9 @@ def test_a_wide_donor_interval_is_not_causal():
         section_settings("search"),
         section_settings("prune", {"n_controls": N_CONTROLS}),
         section_settings("statistics", {"bootstrap": 1000}),
-        12,
-        "donor",
-        2.0,
+        n_donors=12,
+        split_unit="donor",
+        gaps=gaps(2.0),
     )
     row = verdict_table(candidates(["x"]), wide, run).iloc[0]
     assert row["effect_low"] < row["min_effect"] and row["verdict"] == "not causal"
@@ -114,7 +129,7 @@ def test_a_wide_donor_interval_is_not_causal():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"split_unit": "cell"}, "not assessable: one donor"),
+        ({"split_unit": "cell"}, "36 donors are too few to keep test donors apart"),
         ({"n_donors": 1}, "not assessable: one donor"),
         ({"n_donors": 9}, "9 test donors, at least 10"),
     ],
@@ -146,7 +161,67 @@ def test_structural_is_told_apart_from_causal(change, structural):
     assert row["structural"] == structural and not row["causal"]
 
 
+def test_a_gap_that_donors_do_not_show_is_none():
+    run_gaps = pd.Series([0.5, -0.5] * 6) + 0.01
+    run = _Run(
+        section_settings("search"),
+        section_settings("prune"),
+        section_settings("statistics", {"bootstrap": 500}),
+        n_donors=12,
+        split_unit="donor",
+        gaps=run_gaps,
+    )
+    assert run.gaps.mean() > 0 and run.gap == 0
+
+
+def test_a_find_of_a_later_round_is_not_structural():
+    row = judge({"x": (0.0, 0.0)}, family=candidates(["x"], iteration=2)).iloc[0]
+    assert not row["structural"]
+
+
+@pytest.mark.parametrize(("n", "m"), [(1000, 20), (399, 20), (200, 10), (199, 10)])
+def test_the_needed_effect_is_where_the_rank_p_turns(n, m):
+    null = np.random.default_rng(0).normal(size=n)
+    needed = needed_effect(null, 0.05 / m)
+    assert rank_p(needed + 1e-9, null) <= 0.05 / m < rank_p(needed, null)
+
+
+def test_the_detectable_effect_counts_the_donors_spread():
+    table = judge({"x": (0.3, 0.3)}).iloc[0]
+    half = table["effect_nll"] - table["effect_low"]
+    assert table["detectable_effect"] == pytest.approx(table["min_effect"] + half)
+
+
+def whole(names=("x",)):
+    keys = {"cohort": "x", "arm": "real", "seed": 0}
+    table = effects(dict.fromkeys(names, (0.1, 0.1))).assign(**keys)
+    return table, section_settings(
+        "prune", {"n_controls": N_CONTROLS, "control_scope": "all_blocks"}
+    )
+
+
+def test_complete_shards_are_accepted():
+    table, prune = whole()
+    check_complete(table, candidates(["x"]), prune)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda t: pd.concat([t, t.head(5)]), "same edit twice"),
+        (lambda t: t[t["mode"] != "mean"], "lack mean of x"),
+        (lambda t: t[t["candidate_id"] != "c7"], "198 random controls"),
+        (lambda t: t.assign(seed=1), "not of the candidates' model"),
+    ],
+)
+def test_incomplete_or_mixed_shards_are_refused(change, text):
+    table, prune = whole()
+    with pytest.raises(ScswError, match=text):
+        check_complete(change(table), candidates(["x"]), prune)
+
+
 def test_the_floor_is_that_of_the_training_frequencies():
     table = effects({"x": (0.5, 0.5)})
-    gap = floor_gap(table, pd.Series({"A": 0.25, "B": 0.75}))
-    assert gap == pytest.approx(-math.log(0.25) - 0.5)
+    found = floor_gaps(table, pd.Series({"A": 0.25, "B": 0.75}))
+    assert found.to_numpy() == pytest.approx(-math.log(0.25) - 0.5)
+    assert len(found) == 12

@@ -1,6 +1,7 @@
 # Validates the config and names files; no step's work is done here.
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 

@@ -16,7 +16,9 @@ rule controls:
         gpu=0,
     params:
         folders=lambda w: control_folders(w.cohort),
+        config=settings("statistics"),
         simulated=SIMULATED,
         code=code_hash("scsw.superweight.judge_controls"),
     shell:
-        "scsw controls {params.folders:q} --out {output.table:q} {params.simulated} &> {log}"
+        "scsw controls {params.folders:q} --out {output.table:q} --config {params.config:q}"
+        " {params.simulated} &> {log}"

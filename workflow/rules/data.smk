@@ -43,7 +43,9 @@ rule preprocess:
         path=lambda w: COHORTS[w.cohort]["path"],
         source=lambda w: COHORTS[w.cohort]["source"],
         clinical=lambda w: (
-            f"--clinical {COHORTS[w.cohort]['clinical']}" if COHORTS[w.cohort]["clinical"] else ""
+            f"--clinical {shlex.quote(COHORTS[w.cohort]['clinical'])}"
+            if COHORTS[w.cohort]["clinical"]
+            else ""
         ),
         columns=lambda w: json.dumps(COHORTS[w.cohort]["columns"]),
         out=lambda w, output: os.path.dirname(output.cohort),

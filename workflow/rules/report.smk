@@ -42,6 +42,7 @@ rule report:
         ),
         methods=f"{RUN}/{{cohort}}/methods.md",
         numbers=f"{RUN}/{{cohort}}/numbers.json",
+        provenance=provenance(f"{RUN}/{{cohort}}", "report"),
     log:
         f"{RUN}/logs/report/{{cohort}}.log",
     resources:

@@ -18,7 +18,7 @@ SITES = {
     "out": "block output",
 }
 LARGEST = 3  # channels shown per block, site and model
-FOUND_BY = {"spike": "o", "first_order": "s"}
+FOUND_BY = {"spike": "D", "below_rule": "o", "first_order": "s"}
 
 
 def draw(t: Tables) -> Figure:
@@ -138,6 +138,7 @@ def _key(t: Tables) -> list[Line2D]:
     return [
         Line2D([], [], color="black", linestyle="--", linewidth=0.7, label=rule),
         Line2D([], [], marker=".", color=style.GREY, linestyle="none", label=largest),
-        Line2D([], [], marker="o", label="candidate (spike)", markersize=6, **ring),
+        Line2D([], [], marker="D", label="candidate (spike)", markersize=6, **ring),
+        Line2D([], [], marker="o", label="candidate (below stop rule)", markersize=6, **ring),
         Line2D([], [], marker="s", label="candidate (first order)", markersize=6, **ring),
     ]

@@ -22,9 +22,9 @@ def numbers(t: Tables) -> dict[str, Any]:
         "sites": {site: _largest(real[real["site"] == site], rule) for site in SITES},
         "n_models": len(t.seeds),
         "n_candidates": len(candidates),
-        "n_by_spike": int((candidates["found_by"] == "spike").sum()),
+        "n_by_spike": int(candidates["found_by"].isin(["spike", "below_rule"]).sum()),
         "n_by_first_order": int((candidates["found_by"] == "first_order").sum()),
-        "n_spiking": int((candidates["spike_ratio"] >= rule).sum()),
+        "n_spiking": int((candidates["found_by"] == "spike").sum()),
         "comparable": bool(comparable),
         "n_distinct": len(t.stability),
         "n_in_several_seeds": int(sum(shared)),
@@ -65,7 +65,7 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"{words.several(n['n_candidates'], 'candidate')}: "
         f"{words.count(n['n_by_spike'])} from the spike search and "
         f"{words.count(n['n_by_first_order'])} from the first-order screen; "
-        f"{words.count(n['n_spiking'])} stand on a channel that reaches the stop rule. The others "
+        f"{words.count(n['n_spiking'])} make a spike that reaches the stop rule. The others "
         "are tested all the same, so that a null result is a result."
     )
     return [" ".join([*sentences, frozen]), *_agreement(n)]
