@@ -72,12 +72,13 @@ def adnc(thal: int, braak: int, cerad: int) -> int:
 
     The table of the NIA-AA guidelines (Montine et al. 2012, Acta Neuropathologica 123:1–11).
     """
-    amyloid, tangles, plaques = (thal + 1) // 2, (braak + 1) // 2, cerad
+    amyloid = (0, 1, 1, 2, 3, 3)[thal]  # A score
+    tangles = (braak + 1) // 2  # B score
     if amyloid == 0:
         return 0
-    if tangles < 2 or (amyloid == 1 and plaques < 2):
+    if tangles < 2 or (amyloid == 1 and cerad < 2):
         return 1
-    return 3 if amyloid == 3 and tangles == 3 and plaques >= 2 else 2
+    return 3 if amyloid == 3 and tangles == 3 and cerad >= 2 else 2
 
 
 def _severity(n: int, n_reference: int, rng: np.random.Generator) -> np.ndarray:

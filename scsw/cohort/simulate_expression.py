@@ -19,8 +19,9 @@ from scsw.cohort.simulate_types import CellType
 BIOLOGY_SEED = 1907
 
 # How hard the cell types are to tell apart. Sizes are standard deviations of log expression of
-# the genes that a node of the tree regulates; TYPE_EFFECT is the first knob to turn.
-LEVEL_EFFECT = {"lineage": 1.0, "cell_class": 1.2, "family": 0.6, "name": 0.35}
+# the genes that a node of the tree regulates; TYPE_EFFECT is the first knob to turn. A larger one
+# also puts a nucleus's counts on fewer genes, of which a short token list then shows more.
+LEVEL_EFFECT = {"lineage": 1.0, "cell_class": 1.2, "family": 0.7, "name": 0.42}
 TYPE_EFFECT = 2.2  # scales all levels and markers at once
 REGULATED = 0.25  # share of the genes that one node regulates
 MARKER_EFFECT = {"lineage": 2.0, "cell_class": 3.0, "family": 2.0, "name": 1.5}
@@ -203,7 +204,7 @@ def _baseline(symbols: Sequence[str]) -> np.ndarray:
 def _programme(level: str, node: str, symbols: Sequence[str]) -> np.ndarray:
     regulated = _generator(f"{node} regulates").random(len(symbols)) < REGULATED
     effect = LEVEL_EFFECT[level] * _normal(node, symbols) * regulated
-    # Stage signatures have no part in telling types apart, so that no gene drowns the others.
+    # Stage signatures change by `SIGNATURE_LEVEL` alone, so that no gene drowns the others.
     effect[np.isin(symbols, SIGNATURES)] = 0
     effect[np.isin(symbols, markers.MARKERS.get(node, []))] = MARKER_EFFECT[level]
     effect = TYPE_EFFECT * effect
