@@ -17,7 +17,8 @@ from scsw.files import whole
 README = """This cohort is simulated (scsw simulate). No row describes a real person.
 
 The files have the layout of Mathys et al. 2019 (ROSMAP, Synapse syn18485175) and of
-ROSMAP_clinical.csv. tsne1 and tsne2 hold the two components of a singular value decomposition of the log counts.
+ROSMAP_clinical.csv. tsne1 and tsne2 hold two components of a
+singular value decomposition of the log counts.
 """
 
 BRAAK_STAGES = (0, 1, 2, 3, 4, 5, 6)
