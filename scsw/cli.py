@@ -400,13 +400,21 @@ def check_config(config: Annotated[str, typer.Argument(help="Config file, or JSO
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit status 2."""
+    code = 0
     try:
         app()
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except ScswError as error:
         Console(stderr=True, soft_wrap=True).print(
             f"Error: {error}", style="bold red", markup=False
         )
-        sys.exit(2)
+        code = 2
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All files are written and closed by now. A short process on a busy machine aborts in about
+    # one of 15 runs while pyarrow's starting threads are torn down, so nothing is torn down.
+    os._exit(code)
 
 
 if __name__ == "__main__":
