@@ -84,7 +84,7 @@ def without(config: dict, *keys: str) -> dict:
 def checkout(tmp_path_factory):
     """Return a copy of the project, so that runs and edits touch nothing here."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("scsw", "workflow", "config", "profiles", "resources"):
+    for name in ("scsw", "workflow", "config", "profiles", "resources", "envs"):
         ignore = shutil.ignore_patterns("__pycache__", "results")
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "Snakefile", folder)

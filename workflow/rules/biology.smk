@@ -14,6 +14,8 @@ rule map:
         provenance=provenance(f"{MODEL}/map", "map"),
     log:
         f"{RUN}/logs/map/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     threads: MODEL_THREADS
     resources:
         gpu=int(USES_GPU),
@@ -43,6 +45,8 @@ rule enrich:
         provenance=provenance(f"{MODEL}/enrich", "enrich"),
     log:
         f"{RUN}/logs/enrich/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         mem_mb=8000,
@@ -67,6 +71,8 @@ rule stages:
         provenance=provenance(f"{MODEL}/stages", "stages"),
     log:
         f"{RUN}/logs/stages/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         mem_mb=8000,
@@ -102,6 +108,8 @@ rule gather:
         provenance=provenance(f"{RUN}/{{cohort}}", "gather"),
     log:
         f"{RUN}/logs/gather/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
     params:
@@ -127,6 +135,8 @@ rule replicate:
         provenance=provenance(f"{RUN}/replication", "replicate"),
     log:
         f"{RUN}/logs/replicate.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         runtime=60,
@@ -152,6 +162,8 @@ rule biomarkers:
         provenance=provenance(f"{RUN}/{{cohort}}", "biomarkers"),
     log:
         f"{RUN}/logs/biomarkers/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
     params:

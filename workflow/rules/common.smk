@@ -61,6 +61,13 @@ def control_folders(cohort):
     return [f"{RUN}/{cohort}/{arm}/{seeds(cohort)[0]}" for arm in control_arms(cohort)]
 
 
+def simulated_path(source):
+    """What `scsw simulate` is asked to write: a folder for ROSMAP, otherwise the file."""
+    if source == "rosmap":
+        return lambda wildcards, output: os.path.dirname(output[0])
+    return lambda wildcards, output: output[0]
+
+
 def simulate_options(cohort):
     return " ".join(
         f"--{key.replace('_', '-')} {value}" for key, value in sorted(cohort["simulate"].items())

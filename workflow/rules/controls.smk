@@ -12,6 +12,8 @@ rule controls:
         provenance=provenance(f"{RUN}/{{cohort}}", "controls"),
     log:
         f"{RUN}/logs/controls/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
     params:

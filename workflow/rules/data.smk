@@ -10,10 +10,12 @@ for name, cohort in COHORTS.items():
                 input_files(cohort["source"], cohort["path"], cohort["clinical"]),
             log:
                 f"{RUN}/logs/simulate/{name}.log",
+            conda:
+                "../../envs/scsw.yaml"
             resources:
                 gpu=0,
             params:
-                out=cohort["path"],
+                out=simulated_path(cohort["source"]),
                 source=cohort["source"],
                 options=simulate_options(cohort),
                 code=code_hash("scsw.cohort.simulate"),
@@ -35,6 +37,8 @@ rule preprocess:
         provenance=provenance(f"{RUN}/{{cohort}}", "preprocess"),
     log:
         f"{RUN}/logs/preprocess/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         mem_mb=16000,

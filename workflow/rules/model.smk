@@ -11,6 +11,8 @@ rule init:
         provenance=provenance(MODEL, "init"),
     log:
         f"{RUN}/logs/init/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         mem_mb=8000,
@@ -33,6 +35,8 @@ rule implant:
         provenance=provenance(MODEL, "implant"),
     log:
         f"{RUN}/logs/implant/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     threads: MODEL_THREADS
     resources:
         gpu=0,
@@ -57,6 +61,8 @@ rule finetune:
         f"{RUN}/logs/finetune/{{cohort}}-{{arm}}-{{seed}}.log",
     # The longest jobs start first, so that no core idles at the end.
     priority: 10
+    conda:
+        "../../envs/scsw.yaml"
     threads: MODEL_THREADS
     resources:
         gpu=int(USES_GPU),

@@ -14,6 +14,8 @@ rule prune:
     log:
         f"{RUN}/logs/prune/{{cohort}}-{{arm}}-{{seed}}-{{shard}}.log",
     priority: 5
+    conda:
+        "../../envs/scsw.yaml"
     threads: MODEL_THREADS
     resources:
         gpu=int(USES_GPU),
@@ -43,6 +45,8 @@ rule verdict:
         provenance=provenance(f"{MODEL}/prune", "verdict"),
     log:
         f"{RUN}/logs/verdict/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         mem_mb=8000,

@@ -45,13 +45,15 @@ rule report:
         provenance=provenance(f"{RUN}/{{cohort}}", "report"),
     log:
         f"{RUN}/logs/report/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     resources:
         gpu=0,
         mem_mb=16000,
         runtime=60,
     params:
         folder=lambda w, output: os.path.dirname(output.report),
-        replication=f"{RUN}/replication",
+        replication=lambda w, input: os.path.dirname(input.replication[0]),
         config=json.dumps(CONFIG, sort_keys=True),
         code=code_hash("scsw.report.build"),
     shell:

@@ -12,6 +12,8 @@ rule search:
         provenance=provenance(f"{MODEL}/search", "search"),
     log:
         f"{RUN}/logs/search/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
     threads: MODEL_THREADS
     resources:
         gpu=int(USES_GPU),
