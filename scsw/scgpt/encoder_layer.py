@@ -38,7 +38,7 @@ class EncoderLayer(nn.TransformerEncoderLayer):
             batch_first=True,
         )
         ours.load_state_dict(layer.state_dict())
-        return ours
+        return ours.train(layer.training)  # a new module would have its dropout on
 
     def forward(
         self,
