@@ -36,6 +36,7 @@ Settings = Annotated[
 ]
 Arm = Annotated[str, typer.Option(help="Arm of the run, written into the tables.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
+Column = Annotated[str | None, typer.Option(help="Column to read in place of the layout's own.")]
 Simulated = Annotated[bool, typer.Option("--simulated", help="Say so in the provenance.")]
 
 
@@ -81,30 +82,93 @@ def simulate(
 
 
 @app.command()
+def fetch(
+    address: Annotated[
+        str, typer.Argument(help="s3://bucket/key, CELLxGENE dataset id, or Synapse id.")
+    ],
+    out: Annotated[str, typer.Option(help="File to write, or folder (ending in /).")],
+    sha256: Annotated[str | None, typer.Option(help="sha256 the file must have.")] = None,
+) -> None:
+    """Get a cohort file from S3, CELLxGENE or Synapse, and check it."""
+    from scsw.fetch.fetch import fetch as run
+
+    run(address, out, sha256)
+
+
+@app.command()
 def preprocess(
     path: Input,
     out: Out,
-    source: Annotated[str, typer.Option(help="sea_ad, rosmap or cellxgene.")],
+    source: Annotated[
+        str, typer.Option(help="Layout of the files, or auto; docs/cohorts.md lists them.")
+    ] = "auto",
     cohort: Annotated[str, typer.Option(help="Name of the cohort.")] = "cohort",
-    clinical: Annotated[Path | None, typer.Option(help="Clinical table (ROSMAP).")] = None,
-    columns: Annotated[str | None, typer.Option(help="JSON: column to read by role.")] = None,
+    clinical: Annotated[str | None, typer.Option(help="Clinical table (ROSMAP).")] = None,
+    cell_table: Annotated[str | None, typer.Option(help="Table of the cells.")] = None,
+    donor_table: Annotated[str | None, typer.Option(help="Table of the donors.")] = None,
+    cps_table: Annotated[str | None, typer.Option(help="Donors' CPS (SEA-AD).")] = None,
+    counts: Annotated[
+        str | None, typer.Option(help="Matrix with the raw counts, such as layers/counts.")
+    ] = None,
+    donor_column: Column = None,
+    cell_type_column: Column = None,
+    region_column: Column = None,
+    sex_column: Column = None,
+    batch_column: Column = None,
+    columns: Annotated[
+        str | None, typer.Option(help='JSON: column by field, such as {"braak": "BraakStage"}.')
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option(help='JSON: values by field, such as {"sex": {"F": "female"}}.')
+    ] = None,
+    training: Annotated[
+        bool, typer.Option("--training", help="Refuse sources that no model can be trained on.")
+    ] = False,
+    work: Annotated[
+        Path | None, typer.Option(help="Folder for temporary files; by default below --out.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads that compress; no result depends on them.")
+    ] = None,
     config: Settings = None,
     simulated: Simulated = False,
 ) -> None:
-    """Harmonise a cohort: quality control, vocabulary, donor split."""
+    """Harmonise a cohort of any known source: quality control, vocabulary, donor split."""
     settings, model = sections(config, "preprocess", "model")
+    from scsw.cohort.hdf5_chunks import THREADS_VARIABLE
     from scsw.cohort.preprocess import preprocess as run
+    from scsw.cohort.request import Request
 
+    if threads is not None:
+        os.environ[THREADS_VARIABLE] = str(threads)
+
+    named = {
+        "donor_id": donor_column,
+        "cell_type": cell_type_column,
+        "region": region_column,
+        "sex": sex_column,
+        "batch": batch_column,
+    }
+    tables = {"clinical": clinical, "cells": cell_table, "donors": donor_table, "cps": cps_table}
+    named = {field: column for field, column in named.items() if column is not None}
+    request = Request(
+        path,
+        tables={role: table for role, table in tables.items() if table},
+        columns=parse_settings(columns) | named,
+        values=parse_settings(values),
+        counts=counts,
+    )
     run(
         path,
         out,
         cohort=cohort,
         source=source,
         settings=settings,
-        clinical=clinical,
-        columns=parse_settings(columns),
+        request=request,
         checkpoint=model.checkpoint,
         simulated=simulated,
+        work=work,
+        training=training,
     )
 
 

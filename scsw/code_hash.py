@@ -15,16 +15,17 @@ _PACKAGE = Path(__file__).parent
 
 
 @cache
-def code_hash(module: str) -> str:
-    """Return a hash of a module and of every scsw module that it imports, directly or not.
+def code_hash(*modules: str) -> str:
+    """Return a hash of modules and of every scsw module that they import, directly or not.
 
     Parameters
     ----------
-    module
-        Dotted name such as ``"scsw.superweight.search"``.
+    modules
+        Dotted names such as ``"scsw.superweight.search"``; those that are loaded by name at run
+        time, as readers of cohorts are, must be named too.
     """
     digest = hashlib.sha256()
-    for name in sorted(_closure(module)):
+    for name in sorted(set().union(*map(_closure, modules))):
         digest.update(name.encode())
         digest.update(_path(name).read_bytes())
     return digest.hexdigest()[:16]

@@ -11,7 +11,9 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 
+from scsw.cohort.sources import check_source
 from scsw.errors import ScswError
+from scsw.fetch.places import fetched_files
 
 OVERRIDES = ("seeds", "control_arms")  # keys that a cohort may set for itself
 _BESIDE_PACKAGE = Path(__file__).with_name("config.schema.yaml")  # in an installed wheel
@@ -150,6 +152,9 @@ def _check_sections(config: dict[str, Any]) -> None:
     names = [cohort["name"] for cohort in config["cohorts"]]
     if len(set(names)) < len(names):
         raise ScswError(f"two cohorts share a name: {names}", fix="give each cohort its own name")
+    for cohort in config["cohorts"]:
+        check_source(cohort["source"])
+        fetched_files(cohort)
     simulated = [cohort["name"] for cohort in config["cohorts"] if "simulate" in cohort]
     if simulated and not config["simulated"]:
         raise ScswError(

@@ -33,7 +33,7 @@ def test_defaults_obey_the_schema():
         ({"serch": {}}, "'serch' was unexpected"),
         ({"search": {"max_candidate": 3}}, "search: Additional properties are not allowed"),
         ({"cohorts": [{**COHORT, "colour": 1}]}, "cohorts.0: "),
-        ({"cohorts": [{**COHORT, "source": "adni2"}]}, "cohorts.0.source: 'adni2' is not one of"),
+        ({"cohorts": [{**COHORT, "source": "adni2"}]}, "the source 'adni2' is unknown"),
         ({"cohorts": []}, "cohorts: "),
         ({"run": "a/b"}, "run: 'a/b' does not match"),
         ({"prune": {"n_controls": 10}}, "no candidate could ever be causal"),

@@ -148,7 +148,10 @@ def test_another_config_names_no_cohort_of_the_demo():
     ("change", "text"),
     [
         ({"serch": {}}, "'serch' was unexpected"),
-        ({"cohorts": [{"name": "x", "source": "adni2", "path": "p"}]}, "'adni2' is not one of"),
+        (
+            {"cohorts": [{"name": "x", "source": "adni2", "path": "p"}]},
+            "the source 'adni2' is unknown",
+        ),
         ({"prune": {"n_controls": 3}}, "no candidate could ever be causal"),
     ],
 )

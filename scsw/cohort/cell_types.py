@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pandas as pd
+
+from scsw.cohort import coding
+from scsw.cohort.harmonise import CELL_CLASSES
 
 # SEA-AD: some releases shorten four of the 24 subclasses.
 SEA_AD_ALIASES = {
@@ -44,6 +48,68 @@ MATHYS_2019_CLASSES = {
     "Mic": "immune",
     "End": "vascular",
     "Per": "vascular",
+}
+
+# Mathys 2023, column Major_Cell_Type.
+MATHYS_2023_CLASSES = {
+    "Exc": "excitatory",
+    "Inh": "inhibitory",
+    "Ast": "glia",
+    "Oli": "glia",
+    "Opc": "glia",
+    "OPC": "glia",
+    "Mic": "immune",
+    "Vas": "vascular",
+}
+
+# Green 2024: the h5ad and the Seurat files say in `subset` what cell-annotation.csv says otherwise.
+# CUX2+ and CUX2- are two parts of the excitatory neurons.
+GREEN_ALIASES = {
+    "CUX2+": "Excitatory Neurons",
+    "CUX2-": "Excitatory Neurons",
+    "Excitatory": "Excitatory Neurons",
+    "Inhibitory": "Inhibitory Neurons",
+    "Astrocytes": "Astrocyte",
+}
+GREEN_CLASSES = {
+    "Excitatory Neurons": "excitatory",
+    "Inhibitory Neurons": "inhibitory",
+    **dict.fromkeys(["Astrocyte", "Oligodendrocytes", "OPCs", "COP", "MFOL"], "glia"),
+    **dict.fromkeys(
+        ["Microglia", "Macrophages", "Monocytes", "Neutrophils", "NK Cells", "CD8+ T Cells"],
+        "immune",
+    ),
+    **dict.fromkeys(["Endothelial", "Pericytes", "SMC", "Fibroblast"], "vascular"),
+}
+
+# Morabito 2021, column Cell.Type.
+MORABITO_2021_CLASSES = {
+    "EX": "excitatory",
+    "INH": "inhibitory",
+    "ASC": "glia",
+    "ODC": "glia",
+    "OPC": "glia",
+    "MG": "immune",
+    "PER.END": "vascular",
+}
+# Grubman 2019, column oupSample.cellType; its neurons are not divided into kinds.
+GRUBMAN_2019_CLASSES = {
+    "neuron": "other",
+    "astro": "glia",
+    "oligo": "glia",
+    "OPC": "glia",
+    "mg": "immune",
+    "endo": "vascular",
+}
+# Leng 2021, column clusterCellType.
+LENG_2021_CLASSES = {
+    "Exc": "excitatory",
+    "Inh": "inhibitory",
+    "Astro": "glia",
+    "Oligo": "glia",
+    "OPC": "glia",
+    "Micro": "immune",
+    "Endo": "vascular",
 }
 
 # Terms of the Cell Ontology that stand alone where a file gives no names.
@@ -105,10 +171,13 @@ def classes(
     Returns
     -------
     pandas.Series
-        One of the six classes per cell.
+        One of the six classes per cell; categorical.
     """
-    result = pd.Series("other", index=cell_type.index, dtype=object)
+    other = CELL_CLASSES.index("other")
+    result = np.full(len(cell_type), other, np.int8)
     for column, table in ((cell_type, known or {}), *further):
-        names = {name: table.get(name) or class_of_name(name) for name in column.unique()}
-        result = result.where(result != "other", column.map(names))
-    return result
+        names = {str(name): table.get(name) or class_of_name(name) for name in column.unique()}
+        own = coding.mapped(column, {name: CELL_CLASSES.index(c) for name, c in names.items()}.get)
+        result = np.where(result == other, own.to_numpy(np.int8), result)
+    named = pd.Categorical.from_codes(result, CELL_CLASSES)
+    return pd.Series(named, index=cell_type.index)

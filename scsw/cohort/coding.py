@@ -35,13 +35,36 @@ def as_text(value: Any) -> str:
 
 
 def text(values: pd.Series) -> pd.Series:
-    """Return a column as stripped text, missing values as ""."""
-    return _per_distinct_value(values, lambda value: value).astype(object)
+    """Return a column as stripped text, missing values as ""; categorical."""
+    return mapped(values, lambda value: value)
+
+
+def mapped(values: pd.Series, function: Callable[[str], Any]) -> pd.Series:
+    """Apply a function to each distinct text of a column; texts come back categorical.
+
+    A cohort of millions of nuclei has few distinct texts a column: categories hold each of them
+    once, and a byte or two per cell.
+    """
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    results = [function(as_text(value)) for value in distinct]
+    if any(isinstance(result, str) for result in results):
+        categories = sorted(set(results))
+        place = {name: number for number, name in enumerate(categories)}
+        numbers = np.array([place[result] for result in results], _smallest(len(categories)))
+        column = pd.Categorical.from_codes(numbers[codes], categories)
+    else:
+        column = pd.Series(results).to_numpy()[codes]
+    return pd.Series(column, index=values.index, name=values.name, copy=False)
+
+
+def constant(value: str, index: pd.Index) -> pd.Series:
+    """Return a categorical column that holds one text."""
+    return pd.Series(pd.Categorical.from_codes(np.zeros(len(index), np.int8), [value]), index)
 
 
 def is_missing(values: pd.Series) -> np.ndarray:
     """Return where a text column says that nothing is known; bool, shape (cells,)."""
-    return values.str.casefold().isin(MISSING_TEXTS).to_numpy()
+    return mapped(values, lambda value: value.casefold() in MISSING_TEXTS).to_numpy(bool)
 
 
 def decoded(
@@ -52,6 +75,7 @@ def decoded(
     field: str,
     expected: str,
     also_missing: tuple[str, ...] = (),
+    known: Mapping[str, Any] | None = None,
 ) -> pd.Series:
     """Decode a column of a source.
 
@@ -69,6 +93,8 @@ def decoded(
         What the decoder accepts, for the message.
     also_missing
         Further texts that mean missing, compared without regard to case.
+    known
+        Values of some texts, from the user; asked first.
 
     Raises
     ------
@@ -79,6 +105,8 @@ def decoded(
     refused = []
 
     def one(value: str) -> Any:
+        if known and value in known:
+            return known[value]
         if value.casefold() in absent:
             return missing
         try:
@@ -87,7 +115,7 @@ def decoded(
             refused.append(value)
             return missing
 
-    result = _per_distinct_value(values, one)
+    result = mapped(values, one)
     if refused:
         raise ScswError(
             f"column {values.name!r} holds {_listed(refused)}, which is no value of {field}",
@@ -163,10 +191,9 @@ def apoe_genotype(value: str) -> str:
     return "".join(sorted(alleles.groups()))
 
 
-def _per_distinct_value(values: pd.Series, function: Callable[[str], Any]) -> pd.Series:
-    codes, distinct = pd.factorize(values, use_na_sentinel=False)
-    results = pd.Series([function(as_text(value)) for value in distinct])
-    return pd.Series(results.to_numpy()[codes], index=values.index, name=values.name)
+def _smallest(n: int) -> type[np.signedinteger]:
+    """Return the smallest integer type that numbers `n` things."""
+    return next(t for t in (np.int8, np.int16, np.int32, np.int64) if n <= np.iinfo(t).max)
 
 
 def _listed(values: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from scsw.errors import ScswError
 TOLERANCE = 1e-3
 
 
-def whole_counts(matrix: Any, where: str, advice: str) -> sparse.csr_matrix:
+def whole_counts(matrix: Any, where: str, advice: str | Callable[[], str]) -> sparse.csr_matrix:
     """Return raw counts as int32 CSR with sorted indices and no stored zeros.
 
     Parameters
@@ -24,7 +25,7 @@ def whole_counts(matrix: Any, where: str, advice: str) -> sparse.csr_matrix:
     where
         Where the matrix was found, for messages.
     advice
-        Where this source keeps its raw counts, for messages.
+        Where this source keeps its raw counts, for messages; or what tells it when it is needed.
 
     Raises
     ------
@@ -37,8 +38,11 @@ def whole_counts(matrix: Any, where: str, advice: str) -> sparse.csr_matrix:
         raise ScswError(f"{where} holds {counts.dtype}, not numbers", expected="raw counts")
     values = counts.data
 
+    def told() -> str:
+        return advice if isinstance(advice, str) else advice()
+
     def refuse(what: str) -> ScswError:
-        return ScswError(f"{where} holds {what}", expected="raw counts", fix=advice)
+        return ScswError(f"{where} holds {what}", expected="raw counts", fix=told())
 
     if counts.dtype.kind == "f" and not np.isfinite(values).all():
         raise refuse("missing or infinite values")
@@ -91,7 +95,10 @@ def check_barcodes(barcodes: pd.Index) -> None:
         Naming the first such barcodes.
     """
     if (barcodes == "").any():
-        raise ScswError(f"{int((barcodes == '').sum())} cells have no barcode")
+        raise ScswError(
+            f"{int((barcodes == '').sum())} cells have no barcode",
+            expected="one unique barcode per cell",
+        )
     if barcodes.has_duplicates:
         twice = sorted(set(barcodes[barcodes.duplicated()]))
         raise ScswError(
@@ -125,22 +132,3 @@ def sum_columns(counts: sparse.csr_matrix, groups: np.ndarray, n_groups: int) ->
     summed = sparse.csr_matrix(counts @ membership, dtype=np.int32)
     summed.sort_indices()
     return summed
-
-
-def sum_duplicate_symbols(
-    counts: sparse.csr_matrix, genes: pd.DataFrame
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    """Add up genes of one symbol; the first one's Ensembl id stands for them.
-
-    Parameters
-    ----------
-    counts
-        Cells × genes.
-    genes
-        ``symbol, ensembl_id``, one row per column of `counts`.
-    """
-    if not genes["symbol"].duplicated().any():
-        return counts, genes.reset_index(drop=True)
-    groups, symbols = pd.factorize(genes["symbol"])
-    first = genes.drop_duplicates("symbol").reset_index(drop=True)
-    return sum_columns(counts, groups, len(symbols)), first

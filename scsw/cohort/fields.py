@@ -14,8 +14,8 @@ _APOE = "a genotype such as 3/4, 34 or E3/E4"
 
 
 def cell_fields(found: Columns) -> dict[str, pd.Series]:
-    """Read what is said of single cells: donor, region, assay, batch, supertype, doublet score."""
-    names = ("donor_id", "region", "assay", "batch", "supertype")
+    """Read what is said of a cell: donor, region, assay, batch, study, supertype, doublet score."""
+    names = ("donor_id", "region", "assay", "batch", "study", "supertype")
     return {name: found.text(name) for name in names} | {
         "doublet_score": found.decoded(
             "doublet_score", coding.number(0, 1e3), np.nan, "a number from 0 up"

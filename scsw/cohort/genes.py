@@ -1,9 +1,10 @@
-"""Gene names: Ensembl ids without version, symbols from the shipped gene table."""
+"""Gene names: Ensembl ids without version, symbols and other names from the shipped tables."""
 
 from __future__ import annotations
 
 import functools
 import gzip
+import re
 
 import pandas as pd
 
@@ -12,6 +13,16 @@ from scsw.errors import ScswError
 from scsw.resources import resource
 
 GENE_TABLE = "genes.csv.gz"
+FORMER_SYMBOLS = "former_symbols.csv.gz"
+GENE_ALIASES = "gene_aliases.csv.gz"
+
+# How far a kind of name is from the gene's symbol of today. Two names are as far apart as the sum,
+# which is 3 or more if one of them is an alias, and only then.
+NAME_DISTANCE = {"symbol": 0, "previous": 1, "alias": 3}
+
+# "C1ORF112", as files spell it whose names were all made upper-case. Apart from small RNAs no other
+# symbol has lower-case letters. Nothing else is compared without case: App is a gene of the mouse.
+_UPPER_ORF = re.compile(r"\bC(\d+|X|Y)ORF(?=\d)")
 
 
 @functools.cache
@@ -25,6 +36,49 @@ def current_symbols(ensembl_ids: pd.Series) -> pd.Series:
     """Return the gene table's symbol of each Ensembl id; "" if it has none."""
     table = symbol_by_ensembl_id()
     return pd.Series([table.get(i, "") for i in ensembl_ids], ensembl_ids.index, dtype=object)
+
+
+@functools.cache
+def former_symbol_by_ensembl_id() -> dict[str, str]:
+    """Return the shipped former symbols: Ensembl id without version to GENCODE 38's symbol.
+
+    Holds a gene only if that symbol was no other gene's, and is no gene's today.
+    """
+    return {ensembl_id: symbol for ensembl_id, symbol in _rows(FORMER_SYMBOLS)}
+
+
+@functools.cache
+def ensembl_id_by_symbol() -> dict[str, str]:
+    """Return the gene table the other way: symbol to Ensembl id, of symbols with one id."""
+    ids = pd.Series(symbol_by_ensembl_id()).reset_index()
+    ids.columns = ["ensembl_id", "symbol"]
+    return ids.drop_duplicates("symbol", keep=False).set_index("symbol")["ensembl_id"].to_dict()
+
+
+@functools.cache
+def gene_by_name() -> dict[str, tuple[str, str]]:
+    """Return what each gene's names mean: name to today's symbol and kind of name.
+
+    The kind is ``symbol``, ``previous`` or ``alias``. A name that two genes share is not there.
+    """
+    genes = {alias: (symbol, kind) for alias, symbol, kind in _rows(GENE_ALIASES)}
+    symbols = {symbol for symbol, _ in genes.values()} | set(symbol_by_ensembl_id().values())
+    return genes | {symbol: (symbol, "symbol") for symbol in symbols}
+
+
+def genes_named(names: pd.Series) -> pd.DataFrame:
+    """Find the gene that each name means.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``symbol`` (today's) and ``kind`` (a key of `NAME_DISTANCE`), both "" if the name is
+        unknown or two genes'; the index of `names`.
+    """
+    genes = gene_by_name()
+    spelt = [name if name in genes else _UPPER_ORF.sub(r"C\1orf", name) for name in names]
+    found = [genes.get(name, ("", "")) for name in spelt]
+    return pd.DataFrame(found, names.index, ["symbol", "kind"], dtype=object)
 
 
 def without_version(ensembl_ids: pd.Series) -> pd.Series:
@@ -59,15 +113,17 @@ def gene_frame(
     """
     given = [names for names in (symbols, ensembl_ids) if names is not None]
     blank = pd.Series([""] * len(given[0]), dtype=object)
-    symbol = blank if symbols is None else coding.text(pd.Series(symbols).reset_index(drop=True))
-    ids = blank if ensembl_ids is None else pd.Series(ensembl_ids).reset_index(drop=True)
-    ids = without_version(coding.text(ids))
+    symbol = blank if symbols is None else _texts(symbols)
+    ids = blank if ensembl_ids is None else without_version(_texts(ensembl_ids))
     in_table = current_symbols(ids)
     from_table = (symbol == "") & (in_table != "")
     symbol = without_version(symbol.mask(from_table, in_table))
     symbol = symbol.mask(symbol == "", ids)
     if (symbol == "").any():
-        raise ScswError(f"{int((symbol == '').sum())} genes of {where} have neither symbol nor id")
+        raise ScswError(
+            f"{int((symbol == '').sum())} genes of {where} have neither symbol nor id",
+            expected="a gene symbol or an Ensembl id for each gene",
+        )
     return pd.DataFrame(
         {
             "symbol": symbol.astype(object),
@@ -75,3 +131,13 @@ def gene_frame(
             "from_table": from_table,
         }
     )
+
+
+def _rows(name: str) -> list[list[str]]:
+    """Read a shipped table, less its header."""
+    with gzip.open(resource(name), "rt", encoding="utf-8") as lines:
+        return [line.rstrip("\n").split(",") for line in lines][1:]
+
+
+def _texts(names: pd.Series | pd.Index) -> pd.Series:
+    return coding.text(pd.Series(names).reset_index(drop=True)).astype(object)

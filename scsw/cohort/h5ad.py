@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import pandas as pd
 from anndata import OldFormatWarning
+from anndata._io.specs.registry import IORegistryError  # it has no public name
 from anndata.io import read_elem
+from pandas.api.types import union_categoricals
 
 from scsw.errors import ScswError
 from scsw.files import require
 
 # What h5py and anndata raise on a damaged or foreign file.
-_DAMAGE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
+DAMAGE = (
+    OSError,
+    KeyError,
+    IndexError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    IORegistryError,
+)
+_CATEGORIES = "__categories"
 
 
 @contextlib.contextmanager
@@ -43,36 +55,75 @@ def open_h5ad(path: str | Path) -> Iterator[h5py.File]:
         yield file
 
 
-def read_frame(file: h5py.File, key: str) -> pd.DataFrame:
-    """Read a table such as ``obs``, its index and names as plain text.
+def column_names(file: h5py.File, key: str) -> list[str]:
+    """Return the names of the columns of a table such as ``obs``, its index not among them.
+
+    Raises
+    ------
+    ScswError
+        If the table is missing, or of an anndata release before 0.7.
+    """
+    table = _table(file, key)
+    order = table.attrs.get("column-order")
+    names = [_text(name) for name in order] if order is not None else sorted(table)
+    index = _index_name(table)
+    return [name for name in names if name not in (index, _CATEGORIES)]
+
+
+def read_columns(file: h5py.File, key: str, names: Iterable[str] | None = None) -> pd.DataFrame:
+    """Read some columns of a table such as ``obs``; those of it that are not wanted stay on disk.
+
+    Files of 2022 and before keep the categories of a column in ``__categories``; they are read
+    too.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    key
+        The table.
+    names
+        Columns to read; all by default. Names that the table lacks are passed over.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns, index as plain text.
 
     Raises
     ------
     ScswError
         If the table is missing, damaged, or of an anndata release before 0.7.
     """
-    frame = _read(file, key)
-    if not isinstance(frame, pd.DataFrame):
-        raise ScswError(
-            f"{key} of {file.filename} is not a table that this release of anndata reads",
-            fix="open the file with an anndata release of its own time and save it again",
-        )
-    frame.index = pd.Index([str(name) for name in frame.index], dtype=object)
-    return frame
+    table = _table(file, key)
+    present = column_names(file, key)
+    asked = present if names is None else dict.fromkeys(names)
+    wanted = [name for name in asked if name in present]
+    with _whole_table(file, key):
+        index = _read_column(table, _index_name(table))
+        columns = {name: _read_column(table, name) for name in wanted}
+    sizes = {name: len(column) for name, column in columns.items()}
+    if wrong := [name for name, size in sizes.items() if size != len(index)]:
+        what = f"{wrong[0]} has {sizes[wrong[0]]} rows of {len(index)}"
+        raise _incomplete(f"{key} of {file.filename}", what)
+    labels = pd.Index([_text(name) for name in index], dtype=object)
+    return pd.DataFrame(columns, index=labels, copy=False)
 
 
-def read_matrix(file: h5py.File, key: str) -> Any:
-    """Read a dense or sparse matrix such as ``layers/UMIs``.
+def stack_tables(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables one below another; columns that some of them lack are left out."""
+    if len(tables) == 1:
+        return tables[0]
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    stacked = {name: _stacked([table[name] for table in tables]) for name in shared}
+    index = tables[0].index.append([table.index for table in tables[1:]])
+    return pd.DataFrame({name: column.array for name, column in stacked.items()}, index=index)
 
-    Raises
-    ------
-    ScswError
-        If the matrix is missing, damaged, or not a matrix.
-    """
-    matrix = _read(file, key)
-    if getattr(matrix, "ndim", 0) != 2:
-        raise ScswError(f"{key} of {file.filename} is not a matrix")
-    return matrix
+
+def _stacked(columns: list[pd.Series]) -> pd.Series:
+    if all(column.dtype == "category" for column in columns):
+        return pd.Series(union_categoricals(columns, ignore_order=True))
+    return pd.concat(columns, ignore_index=True)
 
 
 def members(file: h5py.File, key: str) -> list[str]:
@@ -80,20 +131,52 @@ def members(file: h5py.File, key: str) -> list[str]:
     return sorted(file[key]) if isinstance(file.get(key), h5py.Group) else []
 
 
-def _read(file: h5py.File, key: str) -> Any:
+def _table(file: h5py.File, key: str) -> h5py.Group:
     if key not in file:
         raise ScswError(
             f"{file.filename} has no {key}; it holds {', '.join(sorted(file)) or 'nothing'}",
             expected="an h5ad file (AnnData)",
         )
-    try:
-        with warnings.catch_warnings():
-            # Older releases wrote no encoding; anndata reads them all the same.
-            warnings.simplefilter("ignore", OldFormatWarning)
-            return read_elem(file[key])
-    except _DAMAGE as error:
+    table = file[key]
+    if not isinstance(table, h5py.Group) or _index_name(table) not in table:
         raise ScswError(
-            f"{key} of {file.filename} cannot be read: {error}",
-            expected="a complete h5ad file",
-            fix="download the file again and compare its size with the source's",
-        ) from error
+            f"{key} of {file.filename} is not a table that this release of anndata reads",
+            fix="open the file with an anndata release of its own time and save it again",
+        )
+    return table
+
+
+def _index_name(table: h5py.Group) -> str:
+    return _text(table.attrs.get("_index", "_index"))
+
+
+def _read_column(table: h5py.Group, name: str) -> Any:
+    stored = table[name]
+    codes_only = _CATEGORIES in table and name in table[_CATEGORIES]
+    with warnings.catch_warnings():
+        # Older releases wrote no encoding; anndata reads them all the same.
+        warnings.simplefilter("ignore", OldFormatWarning)
+        if codes_only:
+            values = [_text(value) for value in read_elem(table[_CATEGORIES][name])]
+            return pd.Categorical.from_codes(stored[:], values)
+        return read_elem(stored)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@contextlib.contextmanager
+def _whole_table(file: h5py.File, key: str) -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise _incomplete(f"{key} of {file.filename}", str(error)) from error
+
+
+def _incomplete(where: str, what: str) -> ScswError:
+    return ScswError(
+        f"{where} cannot be read: {what}",
+        expected="a complete h5ad file",
+        fix="download the file again and compare its size with the source's",
+    )

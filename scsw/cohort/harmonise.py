@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scsw.cohort.coding import text
 from scsw.errors import ScswError
 
 CELL_CLASSES = ("excitatory", "inhibitory", "glia", "vascular", "immune", "other")
 SEXES = ("female", "male", "unknown")
 SPLITS = ("train", "validation", "discovery", "test")
+UNDIVIDED = "none"  # the split of cells that no model is fine-tuned on
 APOE_GENOTYPES = ("", "22", "23", "24", "33", "34", "44")
 ORIGINAL = "source:"
 
@@ -57,10 +59,11 @@ CODINGS = {
     "total_counts": Coding("int64", low=0),
     "n_genes": Coding("int64", low=0),
     "pct_mito": Coding("float64", missing=np.nan, low=0, high=100),
-    "split": Coding("str", values=SPLITS),
+    "split": Coding("str", values=(*SPLITS, UNDIVIDED)),
     "cohort": Coding("str"),
     "assay": _FREE_TEXT,
     "batch": _FREE_TEXT,
+    "study": _FREE_TEXT,
     "supertype": _FREE_TEXT,
     "doublet_score": Coding("float64", missing=np.nan, low=0),
 }
@@ -82,7 +85,8 @@ def harmonise(obs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of `CODINGS` in order, then the originals in their order.
+        The columns of `CODINGS` in order, then the originals in their order. Texts are
+        categorical, ``cell_id`` aside.
 
     Raises
     ------
@@ -96,7 +100,8 @@ def harmonise(obs: pd.DataFrame) -> pd.DataFrame:
         elif coding.missing is not None:
             shared[name] = _typed(pd.Series(coding.missing, index=obs.index, name=name), coding)
     originals = [name for name in obs.columns if str(name).startswith(ORIGINAL)]
-    result = pd.concat([pd.DataFrame(shared, index=obs.index), obs[originals]], axis=1)
+    shared |= {name: obs[name] for name in originals}
+    result = pd.DataFrame(shared, index=obs.index, copy=False)
     check_codings(result)
     return result
 
@@ -138,7 +143,7 @@ def validate(obs: pd.DataFrame) -> None:
 
 def _typed(column: pd.Series, coding: Coding) -> pd.Series:
     if coding.dtype == "str":
-        return column.astype(str).astype(object)
+        return column.astype(str).astype(object) if column.name == "cell_id" else text(column)
     if coding.dtype == "bool" and not set(column.unique()) <= {True, False}:
         raise _refusal(column[~column.isin([True, False])], "true or false")
     try:

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from anndata import AnnData
-from scipy import sparse
+from rich.console import Console
 
-from scsw.cohort import cellxgene, rosmap, sea_ad
-from scsw.cohort.counts import sum_columns
-from scsw.cohort.genes import GENE_TABLE
-from scsw.cohort.harmonise import CODINGS, ORIGINAL, SPLITS, harmonise, validate
-from scsw.cohort.qc import QcLog, check_cell_types, keep_cells, keep_genes, measure
+from scsw.code_hash import code_hash
+from scsw.cohort.cohort_file import CohortFile, cohort_file
+from scsw.cohort.external import ExternalCohort
+from scsw.cohort.gene_columns import select, unique_genes
+from scsw.cohort.genes import FORMER_SYMBOLS, GENE_ALIASES, GENE_TABLE
+from scsw.cohort.harmonise import harmonise, validate
+from scsw.cohort.kept_cells import KeptCells, kept_cells
+from scsw.cohort.kept_genes import KeptGenes, kept_genes, read_vocabulary
+from scsw.cohort.memory import block_values
+from scsw.cohort.progress import progress
+from scsw.cohort.qc import QcLog, check_cell_types
+from scsw.cohort.qc_tables import donor_table
+from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort
-from scsw.cohort.sources import check_source, input_files
-from scsw.cohort.split import Split, split_cells
-from scsw.cohort.vocabulary import (
-    check_coverage,
-    coverage,
-    match_genes,
-    parse_vocabulary,
-    vocabulary_bytes,
-)
+from scsw.cohort.sources import NAMED, choose, reader
+from scsw.cohort.spool import Spool
+from scsw.cohort.workspace import file_state, workspace
+from scsw.errors import ScswError
 from scsw.files import whole
 from scsw.provenance import recorded
 from scsw.resources import resource
+
+TABLES = ("vocab.json", "qc.tsv", "qc_histograms.tsv", "coverage.tsv", "donors.tsv")
 
 
 def preprocess(
@@ -39,38 +42,43 @@ def preprocess(
     out: str | Path,
     *,
     cohort: str,
-    source: str,
     settings: SimpleNamespace,
-    clinical: str | Path | None = None,
-    columns: dict[str, str] | None = None,
+    source: str = "auto",
+    request: Request | None = None,
     checkpoint: str | Path | None = None,
     simulated: bool = False,
+    work: str | Path | None = None,
+    training: bool = False,
 ) -> None:
     """Read, harmonise, filter and divide a cohort; match its genes to a vocabulary.
 
-    Writes ``cohort.h5ad``, ``vocab.json``, ``qc.tsv``, ``coverage.tsv`` and
-    ``preprocess.provenance.json`` into `out`; all four appear, or none.
+    Writes ``cohort.h5ad``, the files of `TABLES` and ``preprocess.provenance.json`` into `out`;
+    all of them appear, or none. The counts are read once, in blocks, whatever their number; a run
+    that is killed goes on where it was. A spatial source gives ``spatial.h5ad`` instead, and
+    external bulk data ``external.h5ad`` with ``qc.tsv`` alone: no model is fine-tuned on them.
 
     Parameters
     ----------
     path
-        The cohort's h5ad, or the ROSMAP folder.
+        The cohort's file or folder.
     out
         Folder of the cohort's results.
     cohort
         Name of the cohort.
-    source
-        ``sea_ad``, ``rosmap`` or ``cellxgene``.
     settings
         Keys of the config's section `preprocess`.
-    clinical
-        ROSMAP's clinical table, if it is not in the folder.
-    columns
-        Source columns in place of the reader's own.
+    source
+        A name of `scsw.cohort.sources.names`, of a family of them, or ``auto``.
+    request
+        The user's tables, columns and values; its path is `path`.
     checkpoint
         scGPT folder, for the vocabulary ``checkpoint``.
     simulated
         Whether the cohort is simulated.
+    work
+        Folder for temporary files; by default below `out`.
+    training
+        Whether a model is to be fine-tuned on the cohort: sources that do not suit are refused.
 
     Raises
     ------
@@ -78,195 +86,183 @@ def preprocess(
         If the source does not have its layout, holds no raw counts, has no donors or fewer than
         two cell types, nothing passes the filters, or too little matches the vocabulary.
     """
-    check_source(source)
-    path, clinical = str(path), str(clinical) if clinical else None
+    request = request or Request(Path(path))
+    source, how = choose(source, request.path, request.columns)
     out = Path(out)
     checkpoint = str(checkpoint) if checkpoint else None
     if settings.vocabulary != "cohort":
         # A missing or broken vocabulary must not be found only after an hour of reading.
-        _vocabulary(settings.vocabulary, checkpoint)
+        read_vocabulary(settings.vocabulary, checkpoint)
+    if how != NAMED:
+        Console(stderr=True).print(
+            f"{request.path} is read as {source}: {how}", highlight=False, soft_wrap=True
+        )
+    inputs: dict[str, str | Path] = {}
+    parameters = {"cohort": cohort, "source": source, "recognised": how, **_asked(request)}
     with recorded(
         "preprocess",
         out,
-        inputs=_inputs(source, path, clinical, checkpoint, settings),
-        parameters={
-            "cohort": cohort,
-            "source": source,
-            "columns": columns or {},
-            **vars(settings),
-        },
+        inputs=inputs,
+        parameters={**parameters, **vars(settings)},
         seed=settings.split_seed,
         simulated=simulated,
     ):
-        found = _read(source, path, clinical, columns)
-        log = QcLog()
-        counts, obs = _filtered_cells(found, settings, log)
-        shares = {name: getattr(settings, name) for name in SPLITS}
-        split = split_cells(obs, shares, settings.split_seed)
-        counts, obs = _trained_types(counts, obs.assign(split=split.of_cell), split, log)
-        counts, genes = _filtered_genes(counts, found, settings, log)
-        content, vocabulary = _vocabulary(settings.vocabulary, checkpoint, genes["symbol"])
-        matched = match_genes(genes, vocabulary)
-        covered = coverage(matched, np.asarray(counts.sum(axis=0, dtype=np.int64)).ravel())
-        check_coverage(covered, settings.min_count_share, settings.vocabulary)
-        counts, var = _tokens(counts, matched, log)
-        counts, obs = _nonempty(counts, obs, log)
-        facts = _facts(cohort, source, settings, content, split, obs, simulated)
-        adata = _anndata(counts, var, obs.assign(cohort=cohort), facts)
-        _write(out, adata, content, log.table(), covered)
+        found = reader(source).read(request)
+        if training and found.not_for_training:
+            raise _refusal(request, source, found.not_for_training)
+        if isinstance(found, ExternalCohort):
+            inputs.update({file.name: file for file in found.files})
+            found.write(out)
+            return
+        inputs.update(_inputs(found, checkpoint, settings))
+        limit = block_values(settings.memory_gb, len(found.obs))
+        key = {
+            "code": code_hash("scsw.cohort.preprocess"),
+            "files": [file_state(file) for file in (reader(source).__file__, *found.files)],
+            "limit": limit,
+            **parameters,
+        }
+        with workspace(_temporary(work, out), key) as folder:
+            facts = {"cohort": cohort, "source": source, "simulated": bool(simulated)}
+            _preprocess(found, folder, out, settings, checkpoint, limit, facts)
+
+
+def _temporary(work: str | Path | None, out: Path) -> Path:
+    """Name the folder for temporary files; in a user's folder it is one of this run's alone.
+
+    It is emptied and removed, and a user may name a folder that holds other files, or for several
+    cohorts the same one.
+    """
+    if work is None:
+        return out / ".work" / "preprocess"
+    own = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
+    return Path(work) / f"scsw-preprocess-{own}"
+
+
+def _preprocess(
+    found: SourceCohort,
+    folder: Path,
+    out: Path,
+    settings: SimpleNamespace,
+    checkpoint: str | None,
+    limit: int,
+    facts: dict[str, Any],
+) -> None:
+    log = QcLog()
+    groups, genes = unique_genes(found.genes)
+    spool = _spooled(found, folder, groups, genes, limit)
+    cells = kept_cells(found, spool, genes["symbol"], settings, log)
+    kept = kept_genes(spool, cells.keep, genes, len(groups), settings, checkpoint, log)
+    h5ad = "spatial.h5ad" if found.not_for_training else "cohort.h5ad"
+    for stale in out.glob(f".{h5ad}.*.part"):  # of a run that was killed while it wrote
+        stale.unlink()
+    with contextlib.ExitStack() as together:
+        part = {name: together.enter_context(whole(out / name)) for name in (h5ad, *TABLES)}
+        with cohort_file(part[h5ad], len(kept.var)) as file:
+            filled = _append_counts(file, spool, cells.keep, kept)
+            obs, rows = _nonempty(cells, filled, log)
+            obs = _finished(obs, facts["cohort"])
+            facts = {**facts, **_facts(found, settings, cells, kept, obs)}
+            coordinates = {name: places[rows] for name, places in found.coordinates.items()}
+            file.finish(obs, kept.var, facts, coordinates)
+        part["vocab.json"].write_bytes(kept.vocabulary)
+        tables = (log.table(), cells.histograms, kept.coverage, donor_table(obs))
+        for name, table in zip(TABLES[1:], tables, strict=True):
+            table.to_csv(part[name], sep="\t", index=False)
+
+
+def _refusal(request: Request, source: str, why: str) -> ScswError:
+    return ScswError(
+        f"{request.path} ({source}) is no cohort to fine-tune on: {why}",
+        fix="take it out of `cohorts:`; `scsw preprocess` alone prepares it",
+    )
+
+
+def _asked(request: Request) -> dict[str, Any]:
+    return {
+        "tables": dict(request.tables),
+        "columns": dict(request.columns),
+        "values": {name: dict(known) for name, known in request.values.items()},
+        "counts": request.counts,
+    }
 
 
 def _inputs(
-    source: str,
-    path: str,
-    clinical: str | None,
-    checkpoint: str | None,
-    settings: SimpleNamespace,
+    found: SourceCohort, checkpoint: str | None, settings: SimpleNamespace
 ) -> dict[str, str | Path]:
-    inputs: dict[str, str | Path] = {
-        Path(file).name: file for file in input_files(source, path, clinical)
-    }
-    inputs[GENE_TABLE] = resource(GENE_TABLE)
+    inputs: dict[str, str | Path] = {file.name: file for file in found.files}
+    inputs.update({name: resource(name) for name in (GENE_TABLE, FORMER_SYMBOLS, GENE_ALIASES)})
     if settings.vocabulary == "checkpoint":
         inputs["checkpoint/vocab.json"] = Path(str(checkpoint)) / "vocab.json"
     return inputs
 
 
-def _vocabulary(
-    kind: str, checkpoint: str | None, symbols: Iterable[str] = ()
-) -> tuple[bytes, dict[str, int]]:
-    content = vocabulary_bytes(kind, checkpoint, symbols)
-    return content, parse_vocabulary(content, checkpoint or kind)
+def _spooled(
+    found: SourceCohort, folder: Path, groups: np.ndarray, genes: pd.DataFrame, limit: int
+) -> Spool:
+    """Read the counts of the cells that the source does not leave out itself."""
+    keep = ~np.logical_or.reduce([np.zeros(len(found.obs), bool), *found.excluded.values()])
+    spool = Spool(folder / "cells", len(found.obs), len(genes))
+    is_mito = genes["symbol"].str.startswith("MT-").to_numpy(bool)
+    spool.fill(found.counts, groups, is_mito, keep, limit)
+    return spool
 
 
-def _read(
-    source: str, path: str, clinical: str | None, columns: dict[str, str] | None
-) -> SourceCohort:
-    if source == "rosmap":
-        return rosmap.read(path, columns, clinical)
-    return {"sea_ad": sea_ad, "cellxgene": cellxgene}[source].read(path, columns)
+def _append_counts(
+    file: CohortFile, spool: Spool, keep: np.ndarray, genes: KeptGenes
+) -> np.ndarray:
+    """Write the counts of the kept cells; return which of them express any token."""
+    filled = []
+    with progress("writing cells", spool.n_cells) as advance:
+        for block in spool.blocks():
+            wanted = keep[block.kept]
+            chosen = block.counts if wanted.all() else block.counts[wanted]
+            counts = select(chosen, genes.columns, len(genes.var))
+            expressed = np.diff(counts.indptr) > 0
+            file.append(counts if expressed.all() else counts[expressed])
+            filled.append(expressed)
+            advance(block.stop - block.first)
+    return np.concatenate(filled)
 
 
-def _filtered_cells(
-    found: SourceCohort, settings: SimpleNamespace, log: QcLog
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    obs = measure(found.counts, found.genes["symbol"], found.obs)
-    keep = keep_cells(obs, found.excluded, settings, log)
-    check_cell_types(obs.loc[keep, "cell_type"], log)
-    return found.counts[keep], obs[keep]
+def _nonempty(cells: KeptCells, filled: np.ndarray, log: QcLog) -> tuple[pd.DataFrame, np.ndarray]:
+    """Drop cells in which no token is expressed: they would reach the model empty.
 
-
-def _trained_types(
-    counts: sparse.csr_matrix, obs: pd.DataFrame, split: Split, log: QcLog
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    """Drop the cell types that no training cell has: no classifier could name them."""
-    trained = set(obs.loc[obs["split"] == "train", "cell_type"])
-    untrained = sorted(set(obs["cell_type"]) - trained)
-    keep = obs["cell_type"].isin(trained).to_numpy()
-    detail = "types that occur in training" + (": not " + ", ".join(untrained) if untrained else "")
-    log.add("cells", "type_not_in_training", len(keep), (~keep).sum(), detail)
-    if untrained:
-        split.warnings.append(
-            f"Cell types without a training cell were dropped: {', '.join(untrained)}."
-        )
-    check_cell_types(obs.loc[keep, "cell_type"], log)
-    return counts[keep], obs[keep]
-
-
-def _filtered_genes(
-    counts: sparse.csr_matrix, found: SourceCohort, settings: SimpleNamespace, log: QcLog
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    n_source = found.n_source_genes
-    merged = n_source - len(found.genes)
-    log.add("genes", "duplicate_symbols", n_source, merged, "counts of one symbol are added up")
-    keep = keep_genes(counts, settings, log)
-    return counts[:, keep], found.genes[keep].reset_index(drop=True)
-
-
-def _tokens(
-    counts: sparse.csr_matrix, matched: pd.DataFrame, log: QcLog
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    """Keep the matched genes, one column per token, in the order of token ids."""
-    known = matched["token_id"] >= 0
-    log.add("genes", "vocabulary", len(known), (~known).sum(), "genes that the vocabulary knows")
-    # Where genes meet in one token, the Ensembl id of the one matched by symbol stands.
-    by_other = matched["matched_by"] != "symbol"
-    ranked = matched[known].assign(by_other=by_other[known]).sort_values(["token_id", "by_other"])
-    var = ranked.drop_duplicates("token_id").set_index("token", drop=False)
-    merged = int(known.sum()) - len(var)
-    log.add("genes", "same_token", known.sum(), merged, "counts of one token are added up")
-    groups = np.searchsorted(var["token_id"], matched.loc[known, "token_id"])
-    counts = sum_columns(counts[:, known.to_numpy()], groups, len(var))
-    var = pd.DataFrame(
-        {
-            "symbol": var["token"],
-            "ensembl_id": var["ensembl_id"],
-            "token_id": var["token_id"].astype(np.int64),
-        }
-    )
-    var.index.name = None
-    return counts, var
-
-
-def _nonempty(
-    counts: sparse.csr_matrix, obs: pd.DataFrame, log: QcLog
-) -> tuple[sparse.csr_matrix, pd.DataFrame]:
-    """Drop cells in which no token is expressed: they would reach the model empty."""
-    keep = np.diff(counts.indptr) > 0
-    log.add("cells", "no_matched_counts", len(keep), (~keep).sum(), "at least one expressed token")
-    check_cell_types(obs.loc[keep, "cell_type"], log)
-    return counts[keep], obs[keep]
+    Returns the annotation of the others, and which rows of the source they are.
+    """
+    n_empty = (~filled).sum()
+    log.add("cells", "no_matched_counts", len(filled), n_empty, "at least one expressed token")
+    obs = cells.obs if filled.all() else cells.obs[filled]
+    check_cell_types(obs["cell_type"], log)
+    return obs, np.flatnonzero(cells.keep)[filled]
 
 
 def _facts(
-    cohort: str,
-    source: str,
+    found: SourceCohort,
     settings: SimpleNamespace,
-    vocabulary: bytes,
-    split: Split,
+    cells: KeptCells,
+    genes: KeptGenes,
     obs: pd.DataFrame,
-    simulated: bool,
 ) -> dict[str, Any]:
-    warnings = list(split.warnings)
+    warnings = list(cells.warnings)
     if obs["pct_mito"].isna().all():
         warnings.append(
             "The source holds neither mitochondrial genes nor their share, so max_pct_mito was "
             "not applied and pct_mito is missing."
         )
     return {
-        "cohort": cohort,
-        "source": source,
-        "vocabulary_sha256": hashlib.sha256(vocabulary).hexdigest(),
+        "vocabulary_sha256": hashlib.sha256(genes.vocabulary).hexdigest(),
         "vocabulary_source": settings.vocabulary,
-        "split_unit": split.unit,
-        "simulated": bool(simulated),
+        "split_unit": cells.split_unit,
         "warnings": np.array(warnings, dtype=str),
         "n_donors": int(obs["donor_id"].nunique()),
+        "not_for_training": found.not_for_training,
     }
 
 
-def _anndata(
-    counts: sparse.csr_matrix, var: pd.DataFrame, obs: pd.DataFrame, facts: dict[str, Any]
-) -> AnnData:
+def _finished(obs: pd.DataFrame, cohort: str) -> pd.DataFrame:
+    name = pd.Categorical.from_codes(np.zeros(len(obs), np.int8), [cohort])
+    obs.insert(len(obs.columns), "cohort", name)
     obs = harmonise(obs)
     validate(obs)
-    for name in obs.columns:
-        is_text = obs[name].dtype == object and name != "cell_id"
-        if is_text and (name in CODINGS or name.startswith(ORIGINAL)):
-            obs[name] = pd.Categorical(obs[name], categories=sorted(obs[name].unique()))
-    return AnnData(X=counts, obs=obs, var=var, uns={"scsw": facts})
-
-
-def _write(
-    out: Path, adata: AnnData, vocabulary: bytes, qc: pd.DataFrame, covered: pd.DataFrame
-) -> None:
-    """Write all four files under temporary names, then give all of them their own."""
-    with contextlib.ExitStack() as together:
-        part = {
-            name: together.enter_context(whole(out / name))
-            for name in ("cohort.h5ad", "vocab.json", "qc.tsv", "coverage.tsv")
-        }
-        adata.write_h5ad(part["cohort.h5ad"], compression="gzip")
-        part["vocab.json"].write_bytes(vocabulary)
-        qc.to_csv(part["qc.tsv"], sep="\t", index=False)
-        covered.to_csv(part["coverage.tsv"], sep="\t", index=False)
+    return obs

@@ -6,10 +6,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
-from scsw.cohort.sampling import cap_rare_first
+from scsw.cohort.sampling import cap_each_type, cap_rare_first
+from scsw.cohort.spool import Spool
 from scsw.errors import ScswError
+
+# In this order: types are thinned before places are divided among them.
+_CAPS = (
+    ("max_cells_per_donor_and_type", cap_each_type, "a donor's cell type"),
+    ("max_cells_per_donor", cap_rare_first, "a donor"),
+)
+_DRAWN_BY = ["cell_id", "donor_id", "cell_type"]
 
 
 class QcLog:
@@ -38,17 +45,17 @@ class QcLog:
         )
 
 
-def measure(counts: sparse.csr_matrix, symbols: pd.Series, obs: pd.DataFrame) -> pd.DataFrame:
-    """Measure each cell over all genes of the source.
+def add_measures(obs: pd.DataFrame, measures: pd.DataFrame, symbols: pd.Series) -> pd.DataFrame:
+    """Add each cell's measures over all genes of the source to its annotation.
 
     Parameters
     ----------
-    counts
-        Raw counts, cells × genes.
-    symbols
-        Gene symbols; those that begin with ``MT-`` are mitochondrial.
     obs
         Annotation; its ``pct_mito`` stands where the source has no mitochondrial gene.
+    measures
+        ``total_counts, n_genes, mito_counts`` in the same order.
+    symbols
+        Gene symbols; those that begin with ``MT-`` are mitochondrial.
 
     Returns
     -------
@@ -56,13 +63,12 @@ def measure(counts: sparse.csr_matrix, symbols: pd.Series, obs: pd.DataFrame) ->
         `obs` with ``total_counts, n_genes`` (int64) and ``pct_mito`` (per cent; NaN if neither
         counted nor given).
     """
-    total = np.asarray(counts.sum(axis=1, dtype=np.int64)).ravel()
-    measured = obs.assign(total_counts=total, n_genes=np.diff(counts.indptr).astype(np.int64))
-    is_mito = symbols.str.startswith("MT-").to_numpy(bool)
-    if is_mito.any():
-        mito = np.asarray(counts[:, is_mito].sum(axis=1, dtype=np.int64)).ravel()
-        measured["pct_mito"] = 100.0 * mito / np.maximum(total, 1)
-    return measured
+    total = measures["total_counts"].to_numpy()
+    measured = {"total_counts": total, "n_genes": measures["n_genes"].to_numpy()}
+    if symbols.str.startswith("MT-").any():
+        measured["pct_mito"] = 100.0 * measures["mito_counts"].to_numpy() / np.maximum(total, 1)
+    columns = {name: obs[name].array for name in obs} | measured
+    return pd.DataFrame(columns, index=obs.index, copy=False)  # of millions of cells: no copy
 
 
 def keep_cells(
@@ -107,12 +113,13 @@ def keep_cells(
         drop(name, fails(values), f"{column} {_limit(name)} {getattr(settings, name)}{unknown}")
     drop_rare = "min_cells_per_type"
     drop(drop_rare, *_rare_types(obs, keep, settings.min_cells_per_type))
-    if settings.max_cells_per_donor is not None:
-        capped = np.zeros(len(obs), bool)
-        chosen = cap_rare_first(obs[keep], settings.max_cells_per_donor, settings.split_seed)
-        capped[np.flatnonzero(keep)[~chosen]] = True
-        drop("max_cells_per_donor", capped, f"at most {settings.max_cells_per_donor} a donor")
-        drop(drop_rare, *_rare_types(obs, keep, settings.min_cells_per_type))
+    for name, draw, of_each in _CAPS:
+        if (cap := getattr(settings, name)) is not None:
+            capped = np.zeros(len(obs), bool)
+            chosen = draw(obs.loc[keep, _DRAWN_BY], cap, settings.split_seed)
+            capped[np.flatnonzero(keep)[~chosen]] = True
+            drop(name, capped, f"at most {cap} of {of_each}")
+            drop(drop_rare, *_rare_types(obs, keep, settings.min_cells_per_type))
     if not keep.any():
         raise ScswError(
             f"no cell of {len(obs)} passes quality control: {log.told()}",
@@ -123,15 +130,49 @@ def keep_cells(
     return keep
 
 
-def keep_genes(counts: sparse.csr_matrix, settings: SimpleNamespace, log: QcLog) -> np.ndarray:
+def count_genes(spool: Spool, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count over the kept cells.
+
+    Parameters
+    ----------
+    spool
+        The cohort's counts.
+    keep
+        Which cells are kept; bool, shape (cells,).
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Of each gene the cells that express it, and the sum of its counts; int64, shape (genes,).
+    """
+    n_cells, n_counts = np.zeros(spool.n_genes, np.int64), np.zeros(spool.n_genes, np.int64)
+    for block in spool.blocks():
+        wanted = keep[block.kept]
+        counts = block.counts if wanted.all() else block.counts[wanted]
+        n_cells += np.bincount(counts.indices, minlength=spool.n_genes)
+        # Sums of whole numbers are exact in float64 up to 2⁵³.
+        sums = np.bincount(counts.indices, counts.data, minlength=spool.n_genes)
+        n_counts += sums.astype(np.int64)
+    return n_cells, n_counts
+
+
+def keep_genes(n_cells: np.ndarray, settings: SimpleNamespace, log: QcLog) -> np.ndarray:
     """Keep the genes that enough cells express.
+
+    Parameters
+    ----------
+    n_cells
+        Kept cells that express each gene, shape (genes,).
+    settings
+        Keys of the config's section `preprocess`.
+    log
+        Gets one row.
 
     Returns
     -------
     numpy.ndarray
         Which genes are kept; bool, shape (genes,).
     """
-    n_cells = np.bincount(counts.indices, minlength=counts.shape[1])
     keep = n_cells >= settings.min_cells_per_gene
     detail = f"expressed in at least {settings.min_cells_per_gene} kept cells"
     log.add("genes", "min_cells_per_gene", len(keep), (~keep).sum(), detail)
@@ -148,7 +189,7 @@ def check_cell_types(cell_type: pd.Series, log: QcLog) -> None:
     types = sorted(cell_type.unique())
     if len(types) < 2:
         raise ScswError(
-            f"the cohort has one cell type only: {types[0]!r}"
+            (f"the cohort has one cell type only: {types[0]!r}" if types else "no cell is left")
             + (f" ({log.told()})" if log.told() else ""),
             expected="at least two cell types to tell apart",
             fix="name the right column under `columns: cell_type:`, or lower the thresholds in "
@@ -172,6 +213,6 @@ def _limit(name: str) -> str:
 
 def _rare_types(obs: pd.DataFrame, keep: np.ndarray, least: int) -> tuple[np.ndarray, str]:
     sizes = obs.loc[keep, "cell_type"].value_counts()
-    rare = sorted(sizes.index[sizes < least])
+    rare = sorted(sizes.index[(sizes > 0) & (sizes < least)])
     dropped = ": " + ", ".join(f"{name} ({sizes[name]})" for name in rare) if rare else ""
     return obs["cell_type"].isin(rare).to_numpy(), f"types of at least {least} cells{dropped}"

@@ -13,7 +13,7 @@ from anndata import AnnData
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
-from scsw.cohort.h5ad import open_h5ad, read_frame
+from scsw.cohort.h5ad import open_h5ad, read_columns
 from scsw.cohort.harmonise import CODINGS, ORIGINAL, SPLITS
 from scsw.cohort.sampling import cap_at_random
 from scsw.errors import ScswError
@@ -57,7 +57,7 @@ def read_cohort(
         raise ScswError(f"no such split: {', '.join(unknown)}", expected=", ".join(SPLITS))
     with open_h5ad(path) as file:
         facts = _facts(file)
-        obs = _plain_texts(read_frame(file, "obs"))
+        obs = _plain_texts(read_columns(file, "obs"))
         rows = np.flatnonzero(obs["split"].isin(wanted))
         if max_cells_per_donor is not None:
             rows = rows[cap_at_random(obs.iloc[rows], max_cells_per_donor, seed)]
@@ -66,7 +66,7 @@ def read_cohort(
                 f"{path} has no cell in {', '.join(wanted)}",
                 fix="give these splits a share in the config's section `preprocess`",
             )
-        counts, var = _read_rows(file["X"], rows), read_frame(file, "var")
+        counts, var = _read_rows(file["X"], rows), read_columns(file, "var")
     obs = obs.iloc[rows]
     order = np.argsort(obs["cell_id"].to_numpy(str), kind="stable")
     return AnnData(X=counts[order], obs=obs.iloc[order], var=var, uns={"scsw": facts})
@@ -98,6 +98,11 @@ def _facts(file: h5py.File) -> dict[str, Any]:
             fix="run `scsw preprocess` on the source first",
         )
     facts = read_elem(file["uns/scsw"])
+    if why := str(facts.get("not_for_training", "")):
+        raise ScswError(
+            f"{file.filename} is no cohort to fine-tune on: {why}",
+            expected="cohort.h5ad of a source of whole transcriptomes",
+        )
     absent = [name for name in ("simulated", "warnings", "n_donors") if name not in facts]
     if absent:
         raise ScswError(

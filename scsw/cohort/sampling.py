@@ -40,6 +40,35 @@ def cap_at_random(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
     return keep
 
 
+def cap_each_type(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
+    """Keep at most `cap` cells of each cell type of each donor, each with the same chance.
+
+    Parameters
+    ----------
+    obs
+        ``cell_id, donor_id, cell_type``.
+    cap
+        Most cells of one donor and type.
+    seed
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Which cells are kept; bool, shape (cells,).
+    """
+    keep = np.ones(len(obs), bool)
+    types = obs["cell_type"].to_numpy()
+    for donor, rows in _rows_by(obs, "donor_id").items():
+        for name in sorted(set(types[rows])):
+            cells = rows[types[rows] == name]
+            if len(cells) > cap:
+                keep[cells] = False
+                random = generator(seed, "cap", donor, name)
+                keep[random.choice(cells, cap, replace=False)] = True
+    return keep
+
+
 def cap_rare_first(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
     """Keep at most `cap` cells of each donor, rare cell types first.
 
@@ -81,6 +110,7 @@ def cap_rare_first(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
 
 def _rows_by(obs: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
     """Return the row numbers of each group, groups by name, rows by ``cell_id``."""
-    order = np.argsort(obs["cell_id"].to_numpy(str), kind="stable")
-    groups = pd.Series(order).groupby(obs[column].to_numpy()[order], sort=True)
+    order = np.argsort(obs["cell_id"].to_numpy(), kind="stable")
+    names = obs[column].astype(object).to_numpy()[order]
+    groups = pd.Series(order).groupby(names, sort=True)
     return {name: rows.to_numpy() for name, rows in groups}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import sparse
 
 from scsw.cohort.coding import is_missing
 from scsw.cohort.columns import Columns
-from scsw.cohort.counts import check_barcodes, check_shape, sum_duplicate_symbols, whole_counts
+from scsw.cohort.count_matrix import CountMatrix
+from scsw.cohort.counts import check_barcodes, check_shape
 from scsw.cohort.harmonise import harmonise
 from scsw.errors import ScswError
 
@@ -22,79 +24,107 @@ class SourceCohort:
     Attributes
     ----------
     counts
-        Raw counts, cells × genes, int32 CSR.
+        Counts on disk, cells × genes, not yet checked.
     genes
         ``symbol, ensembl_id, from_table`` (see `scsw.cohort.genes.gene_frame`), one row per column
-        of `counts`; symbols are unique.
+        of `counts`; a symbol may occur more than once.
     obs
         Harmonised annotation with originals, index = cell id, one row per row of `counts`.
     excluded
         Name of a rule to the cells it leaves out (bool, shape (cells,)): the source's own marks
         and cells without donor or type. Quality control applies and counts them.
-    n_source_genes
-        Genes of the source before those of one symbol were added up.
+    files
+        The files that were read.
+    warnings
+        Sentences for the report.
+    coordinates
+        Name to places of the cells, float, shape (cells, 2 or 3): spatial sources only.
+    not_for_training
+        Why no model can be fine-tuned on this source; "" for the usual one.
     """
 
-    counts: sparse.csr_matrix
+    counts: CountMatrix
     genes: pd.DataFrame
     obs: pd.DataFrame
     excluded: dict[str, np.ndarray] = field(default_factory=dict)
-    n_source_genes: int = 0
+    files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    coordinates: dict[str, np.ndarray] = field(default_factory=dict)
+    not_for_training: str = ""
 
 
 def assemble(
-    matrix: object,
+    counts: CountMatrix,
     genes: pd.DataFrame,
-    coded: dict[str, pd.Series],
+    coded: Mapping[str, pd.Series],
     columns: Columns,
-    *,
-    where: str,
-    advice: str,
-    excluded: dict[str, np.ndarray] | None = None,
+    files: Sequence[str | Path],
+    excluded: Mapping[str, np.ndarray] | None = None,
 ) -> SourceCohort:
     """Check the parts that a reader found and put them together.
 
     Parameters
     ----------
-    matrix
-        Counts, cells × genes, dense or sparse.
+    counts
+        Counts, cells × genes.
     genes
         The table of `scsw.cohort.genes.gene_frame`.
     coded
         Harmonised columns by name, all with the index of cells.
     columns
         The source's columns, for the originals.
-    where, advice
-        Where the counts stood, and where this source keeps raw counts, for messages.
+    files
+        The files that were read.
     excluded
         The source's own exclusions.
 
     Raises
     ------
     ScswError
-        Wrong orientation, no raw counts, duplicate barcodes, values outside a coding, no donors
-        or no cell types.
+        Wrong orientation, barcodes that stay ambiguous, values outside a coding, no donors or no
+        cell types.
     """
-    obs = pd.DataFrame(coded, index=columns.table.index)
-    obs.insert(0, "cell_id", obs.index.astype(str))
-    obs.index = pd.Index(obs["cell_id"].to_numpy(), dtype=object)
-    if obs.empty:
-        raise ScswError(f"{columns.where} holds no cells")
-    check_shape(matrix.shape, len(obs), len(genes), where)
-    check_barcodes(obs.index)
+    n_cells = len(columns.table)
+    if not n_cells:
+        raise ScswError(f"{columns.where} holds no cells", expected="one row per cell")
+    check_shape(counts.shape, n_cells, len(genes), counts.where)
     excluded = dict(excluded or {})
     for name, label in (("donor_id", "no_donor_id"), ("cell_type", "no_cell_type")):
-        missing = is_missing(obs[name])
+        missing = is_missing(coded[name])
         if missing.all():
             raise ScswError(
                 f"{columns.where} names no {name.replace('_', ' ')} for any of its "
-                f"{len(obs)} cells (column {columns.name(name)!r})",
+                f"{n_cells} cells (column {columns.name(name)!r})",
                 expected="a value per cell",
                 fix=f"name the right column under `columns: {name}:` in the config",
             )
         excluded[label] = missing
-    originals = columns.originals()
-    originals.index = obs.index
-    obs = harmonise(pd.concat([obs, originals], axis=1))
-    counts, unique_genes = sum_duplicate_symbols(whole_counts(matrix, where, advice), genes)
-    return SourceCohort(counts, unique_genes, obs, excluded, n_source_genes=len(genes))
+    cell_id, warnings = _cell_ids(columns.table.index, coded)
+    parts = {"cell_id": cell_id, **coded, **columns.originals()}
+    index = pd.Index(cell_id, dtype=object)
+    # Columns are taken as they stand: aligning millions of rows by name would copy them all.
+    table = {name: getattr(part, "array", part) for name, part in parts.items()}
+    obs = harmonise(pd.DataFrame(table, index=index, copy=False))
+    return SourceCohort(counts, genes, obs, excluded, [Path(file) for file in files], warnings)
+
+
+def _cell_ids(barcodes: pd.Index, coded: Mapping[str, pd.Series]) -> tuple[np.ndarray, list[str]]:
+    """Return unique names of the cells.
+
+    Libraries that were put together often share barcodes: then each gets its batch's or its
+    donor's name before it, if that makes all of them unique.
+    """
+    barcodes = pd.Index(barcodes.astype(str), dtype=object)
+    if barcodes.has_duplicates and not (barcodes == "").any():
+        for name in ("batch", "donor_id"):
+            if name in coded:
+                longer = coded[name].astype(str).to_numpy(object) + ":" + barcodes.to_numpy()
+                if not pd.Index(longer).has_duplicates:
+                    shared = int(barcodes.duplicated(keep=False).sum())
+                    sentence = (
+                        f"{shared} cells shared their barcodes with others, so every cell is named "
+                        f"by its {name.replace('_id', '')} and barcode."
+                    )
+                    return longer, [sentence]
+    check_barcodes(barcodes)
+    return barcodes.to_numpy(), []

@@ -1,67 +1,157 @@
-"""Which files each source consists of.
+"""Which sources there are, which one a file is, and which files it consists of.
 
-No heavy import may stand here: the workflow asks for these names each time it is parsed.
+A source is a module of `scsw.cohort.readers`. Nothing else lists them: a new file there is a new
+source. Readers are imported only when they are asked, since the workflow is parsed often.
 """
 
 from __future__ import annotations
 
-import os
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
 
+from scsw.cohort import readers
 from scsw.errors import ScswError
 
-SOURCES = ("sea_ad", "rosmap", "cellxgene")
+AUTO, GENERIC = "auto", "generic"
+NAMED = "named by the user"
+# What `scsw simulate` writes for a name that stands for several layouts.
+_SIMULATED = {"rosmap": "rosmap_mathys_2019"}
 
-# The folder of Mathys 2019 (Synapse syn18485175).
-ROSMAP_MATRIX = ("filtered_count_matrix.mtx", "filtered_count_matrix.mtx.gz")
-ROSMAP_GENES = "filtered_gene_row_names.txt"
-ROSMAP_ENSEMBL = "notfiltered_gene_row_names.txt"
-ROSMAP_CELLS = "filtered_column_metadata.txt"
-ROSMAP_CLINICAL = "ROSMAP_clinical.csv"
+
+@functools.cache
+def names() -> tuple[str, ...]:
+    """Return the names of all sources, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(readers.__path__)))
+
+
+def reader(name: str) -> ModuleType:
+    """Import the reader of one source."""
+    return importlib.import_module(f"scsw.cohort.readers.{name}")
 
 
 def check_source(source: str) -> None:
-    """Raise a `ScswError` if `source` is not one that scsw reads."""
-    if source not in SOURCES:
+    """Raise a `ScswError` if `source` names no source, no family of them, and is not ``auto``."""
+    if source != AUTO and not members(source):
         raise ScswError(
-            f"the source {source!r} is unknown", expected="one of " + ", ".join(SOURCES)
+            f"the source {source!r} is unknown",
+            expected=f"{AUTO}, or one of " + ", ".join([*families(), *names()]),
         )
 
 
-def input_files(source: str, path: str, clinical: str | None = None) -> list[str]:
-    """Name the files that reading a cohort opens, in a fixed order.
+def families() -> list[str]:
+    """Return the names that stand for several sources, such as ``rosmap``."""
+    heads = sorted({name.split("_")[0] for name in names()})
+    return [head for head in heads if head not in names() and len(members(head)) > 1]
 
-    A ROSMAP folder may hold the matrix plain or gzipped, with or without the table of Ensembl
-    ids: what is there is named. Before the matrix exists (a cohort that is still to be
-    simulated), the whole layout is named with the plain matrix.
+
+def members(source: str) -> list[str]:
+    """Return the sources that a name stands for: itself, or those that begin with it."""
+    if source in names():
+        return [source]
+    return [name for name in names() if name.startswith(source + "_")]
+
+
+def choose(source: str, path: str | Path, columns: Mapping[str, str] | None = None) -> tuple:
+    """Find the reader of a cohort.
 
     Parameters
     ----------
     source
-        One of `SOURCES`.
+        A source's name, a family's, or ``auto``.
     path
-        The cohort's h5ad, or the ROSMAP folder.
-    clinical
-        ROSMAP's clinical table, if it is not in the folder.
+        The cohort's file or folder.
+    columns
+        The user's column names, by field. Any h5ad with a donor's and a cell type's column, named
+        by the user or in a usual way, can be read as a last resort.
+
+    Returns
+    -------
+    tuple
+        Name of the source, and how it was told (text).
 
     Raises
     ------
     ScswError
-        If the source is unknown.
+        If the source is unknown, or the file is none or several of them.
     """
     check_source(source)
-    if source != "rosmap":
-        return [str(path)]
-    matrix = rosmap_matrix(path)
-    ensembl = os.path.join(path, ROSMAP_ENSEMBL)
-    names = [matrix, os.path.join(path, ROSMAP_GENES)]
-    if os.path.exists(ensembl) or not os.path.exists(matrix):
-        names.append(ensembl)
-    names.append(os.path.join(path, ROSMAP_CELLS))
-    names.append(str(clinical) if clinical else os.path.join(path, ROSMAP_CLINICAL))
-    return names
+    among = list(names()) if source == AUTO else members(source)
+    if len(among) == 1:
+        return among[0], NAMED
+    from scsw.cohort.glimpse import glimpse
+
+    seen = glimpse(path)
+    told = {name: reason for name in among if (reason := reader(name).recognise(seen))}
+    if not told and source == AUTO and (why := reader(GENERIC).last_resort(seen, columns or {})):
+        return GENERIC, why
+    if len(told) != 1:
+        raise _undecided(source, among, told, seen)
+    return next(iter(told.items()))
 
 
-def rosmap_matrix(folder: str) -> str:
-    """Return the path of the count matrix in a ROSMAP folder; the plain name if there is none."""
-    paths = [os.path.join(folder, name) for name in ROSMAP_MATRIX]
-    return next((path for path in paths if os.path.exists(path)), paths[0])
+def input_files(
+    source: str,
+    path: str,
+    tables: Mapping[str, str | None] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Name the files that reading a cohort opens, in a fixed order.
+
+    Before the cohort exists (one that is still to be simulated or fetched), the files of its
+    public layout are named.
+
+    Parameters
+    ----------
+    source
+        A source's name, a family's, or ``auto``.
+    path
+        The cohort's file or folder.
+    tables
+        Role to path of the tables that the user named; see `scsw.cohort.request.TABLES`.
+    columns
+        The user's column names, by field.
+
+    Raises
+    ------
+    ScswError
+        If the source is unknown, or the file is none or several of them.
+    """
+    given = {role: str(table) for role, table in (tables or {}).items() if table}
+    name = expected(source, path, columns)
+    return reader(name).files(Path(path), given) if name else [str(path), *given.values()]
+
+
+def expected(source: str, path: str, columns: Mapping[str, str] | None = None) -> str | None:
+    """Name the source of a cohort that may not exist yet; None if only its files will tell.
+
+    Raises
+    ------
+    ScswError
+        If the source is unknown, or the file is none or several of them.
+    """
+    check_source(source)
+    if Path(path).exists():
+        return choose(source, path, columns)[0]
+    return _SIMULATED.get(source, source if source in names() else None)
+
+
+def _undecided(source: str, among: list[str], told: dict[str, str], seen: object) -> ScswError:
+    found = seen.told()
+    if told:
+        listed = "; ".join(f"{name}: {reason}" for name, reason in told.items())
+        return ScswError(
+            f"{found}, which looks like several sources ({listed})",
+            expected="one of them",
+            fix="name it with --source (in the config: `source:`)",
+        )
+    layouts = "; ".join(f"{name}: {reader(name).LAYOUT}" for name in among if name != GENERIC)
+    return ScswError(
+        f"{found}, which is no known layout" + ("" if source == AUTO else f" of {source!r}"),
+        expected=layouts,
+        fix="check that the file is complete; for any other h5ad name its columns: "
+        "--donor-column and --cell-type-column (in the config: `columns:`)",
+    )

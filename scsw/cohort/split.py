@@ -43,13 +43,14 @@ def split_cells(obs: pd.DataFrame, shares: Mapping[str, float], seed: int) -> Sp
     """Divide a cohort by donor, or by cell where it has fewer than four donors.
 
     Reference donors and donors without a stage go to training, since they can say nothing about
-    stages later. The others are stratified by ADNC (by Braak where no donor has an ADNC) and sex.
+    stages later. The others are stratified by ADNC (by Braak where no donor has an ADNC), sex and
+    study.
     If fewer than three donors have a stage, all are divided alike and a warning says so.
 
     Parameters
     ----------
     obs
-        ``cell_id, donor_id, cell_type, sex, adnc, braak, is_reference``.
+        ``cell_id, donor_id, cell_type, sex, study, adnc, braak, is_reference``.
     shares
         Share of donors of each part, adding up to 1.
     seed
@@ -66,7 +67,8 @@ def split_cells(obs: pd.DataFrame, shares: Mapping[str, float], seed: int) -> Sp
             f"{sum(shares[name] for name in SPLITS):g}: {dict(shares)}",
             expected="shares that add up to 1",
         )
-    donors = obs.drop_duplicates("donor_id").set_index("donor_id").sort_index()
+    donors = obs.drop_duplicates("donor_id").astype({"donor_id": str}).set_index("donor_id")
+    donors = donors.sort_index()
     if len(donors) < FEWEST_DONORS:
         return Split(
             _by_cell(obs, shares, seed),
@@ -83,12 +85,12 @@ def split_cells(obs: pd.DataFrame, shares: Mapping[str, float], seed: int) -> Sp
     if eligible.sum() < FEWEST_DONORS - 1:
         warnings.append(
             f"Only {int(eligible.sum())} of {len(donors)} donors have an ADNC or Braak stage, so "
-            "donors were divided at random, without regard to disease stage or sex."
+            "donors were divided at random, without regard to disease stage, sex or study."
         )
         # One stratum of all donors, in place of stage and sex.
         eligible = pd.Series(True, index=donors.index)
         stage = pd.Series(0, index=donors.index)
-        donors = donors.assign(sex="unknown")
+        donors = donors.assign(sex="unknown", study="")
     counts = _counts_per_part(len(donors), int((~eligible).sum()), shares)
     order = _stratified_order(donors[eligible], stage[eligible], seed)
     part = pd.Series("train", index=donors.index, dtype=object)
@@ -154,10 +156,17 @@ def _counts_per_part(n: int, n_fixed: int, shares: Mapping[str, float]) -> dict[
 
 
 def _stratified_order(donors: pd.DataFrame, stage: pd.Series, seed: int) -> pd.Index:
-    """Order donors by stage, then sex, then at random."""
+    """Order donors by stage, then sex, then study, then at random.
+
+    Studies run backwards in every other group of stage and sex: where groups are about as large
+    as the places between two donors of a part, that part would else get one study only.
+    """
     random = generator(seed, "split").permutation(len(donors))
-    table = pd.DataFrame({"stage": stage, "sex": donors["sex"], "random": random})
-    return table.sort_values(["stage", "sex", "random"]).index
+    table = donors[["sex", "study"]].astype(str).assign(stage=stage, random=random)
+    group = table.groupby(["stage", "sex"], sort=True).ngroup()
+    study = pd.Series(pd.factorize(table["study"], sort=True)[0], index=table.index)
+    table["study"] = study.where(group % 2 == 0, -study)
+    return table.sort_values(["stage", "sex", "study", "random"]).index
 
 
 def _by_cell(obs: pd.DataFrame, shares: Mapping[str, float], seed: int) -> pd.Series:

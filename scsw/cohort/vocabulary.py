@@ -1,9 +1,17 @@
 """The gene vocabulary, and which of a cohort's genes it knows.
 
-Vocabularies hold symbols of several vintages: of the 60,694 in scGPT's census list, 38,605 are
-current. A gene is matched by symbol, then by Ensembl id through the shipped gene table. Matching
-by alias needs a table of former symbols, which scsw does not ship yet: ``coverage.tsv`` has the
-row with 0 genes.
+Vocabularies hold symbols of several vintages: of the 60,694 in scGPT's census list, which is
+GENCODE 38's, 38,605 are symbols of GENCODE 48. A gene is matched
+
+1. by its symbol;
+2. by its Ensembl id: a token that carries the id (``VAMP7_ENSG00000124333``), else the symbol that
+   the id had in GENCODE 38, else the one that it has in GENCODE 48;
+3. by alias: a token and the symbol are names of one gene, in HGNC's previous symbols and aliases
+   or by way of its Ensembl id. Either may be the older name (SEPT7, SEPTIN7). Names that two genes
+   share are never used.
+
+A wrong gene is worse than none: where the gene table knows the Ensembl id, steps 2 and 3 go by it
+and not by the symbol; and see `match_genes` for two genes that reach one token.
 """
 
 from __future__ import annotations
@@ -16,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from scsw.cohort.genes import current_symbols
+from scsw.cohort.gene_tokens import joins_another_gene, tokens_of_aliases, tokens_of_ids
 from scsw.errors import ScswError
 from scsw.files import read_json, require
 
@@ -110,7 +118,10 @@ def match_genes(genes: pd.DataFrame, vocabulary: dict[str, int]) -> pd.DataFrame
     """Find each gene in the vocabulary.
 
     Two genes may meet in one token, one by its symbol and one by its Ensembl id (read-through
-    transcripts, names made unique with "-1"): their counts are to be added up.
+    transcripts, names made unique with "-1"): their counts are to be added up. By alias a gene
+    joins another only if they are one gene under two names, as in a file that was put together from
+    two annotations: with one Ensembl id; or, where an id is lacking, with names that HGNC gave one
+    gene in turn (an alias is too weak). It is left unmatched otherwise.
 
     Parameters
     ----------
@@ -123,16 +134,24 @@ def match_genes(genes: pd.DataFrame, vocabulary: dict[str, int]) -> pd.DataFrame
     -------
     pandas.DataFrame
         `genes` with ``token`` ("" if unmatched), ``token_id`` (−1 if unmatched) and
-        ``matched_by`` (``symbol``, ``ensembl_id`` or ``unmatched``).
+        ``matched_by`` (``symbol``, ``ensembl_id``, ``alias`` or ``unmatched``).
     """
-    current = current_symbols(genes["ensembl_id"])
     by_symbol = (genes["symbol"].isin(vocabulary) & ~genes["from_table"]).to_numpy()
-    by_id = ~by_symbol & current.isin(vocabulary).to_numpy()
-    token = np.select([by_symbol, by_id], [genes["symbol"], current], "")
+    of_id = tokens_of_ids(genes["ensembl_id"], vocabulary)
+    by_id = ~by_symbol & (of_id != "").to_numpy()
+    aliases = tokens_of_aliases(genes, vocabulary)
+    by_alias = ~by_symbol & ~by_id & (aliases["token"] != "").to_numpy()
+
+    ways = [by_symbol, by_id, by_alias]
+    token = np.select(ways, [genes["symbol"], of_id, aliases["token"]], "")
+    # How closely the gene and the token are linked; 0 is closest.
+    distance = np.select(ways, [0, 1, 2 + aliases["distance"]], -1)
+    by_alias &= ~joins_another_gene(token, genes["ensembl_id"], distance)
+    token[~(by_symbol | by_id | by_alias)] = ""
     return genes.assign(
         token=token.astype(object),
         token_id=np.array([vocabulary.get(name, -1) for name in token], np.int64),
-        matched_by=np.select([by_symbol, by_id], ["symbol", "ensembl_id"], "unmatched"),
+        matched_by=np.select([by_symbol, by_id, by_alias], MATCHED_BY, "unmatched"),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from scsw.cohort import sources
 from scsw.report import words
 
 REFERENCES = {
@@ -21,18 +22,28 @@ REFERENCES = {
     "Benjamini and Hochberg 1995": "Benjamini Y, Hochberg Y. Controlling the false discovery rate: "
     "a practical and powerful approach to multiple testing. Journal of the Royal Statistical "
     "Society B 57, 289–300 (1995).",
+    "Fujita et al. 2024": "Fujita M et al. Cell subtype-specific effects of genetic variation in "
+    "the Alzheimer's disease brain. Nature Genetics 56, 605–614 (2024).",
     "Gabitto et al. 2024": "Gabitto MI et al. Integrated multimodal cell atlas of Alzheimer's "
     "disease. Nature Neuroscience 27, 2366–2383 (2024).",
+    "Green et al. 2024": "Green GS et al. Cellular communities reveal trajectories of brain ageing "
+    "and Alzheimer's disease. Nature 633, 634–645 (2024).",
+    "Grubman et al. 2019": "Grubman A et al. A single-cell atlas of entorhinal cortex from "
+    "individuals with Alzheimer's disease reveals cell-type-specific gene expression regulation. "
+    "Nature Neuroscience 22, 2087–2097 (2019).",
+    "Leng et al. 2021": "Leng K et al. Molecular characterization of selectively vulnerable "
+    "neurons in Alzheimer's disease. Nature Neuroscience 24, 276–287 (2021).",
     "Mathys et al. 2019": "Mathys H et al. Single-cell transcriptomic analysis of Alzheimer's "
     "disease. Nature 570, 332–337 (2019).",
+    "Mathys et al. 2023": "Mathys H et al. Single-cell atlas reveals correlates of high cognitive "
+    "function, dementia, and resilience to Alzheimer's disease pathology. Cell 186, 4365–4385 "
+    "(2023).",
+    "Morabito et al. 2021": "Morabito S et al. Single-nucleus chromatin accessibility and "
+    "transcriptomic characterization of Alzheimer's disease. Nature Genetics 53, 1143–1155 "
+    "(2021).",
     "Subramanian et al. 2005": "Subramanian A et al. Gene set enrichment analysis: a "
     "knowledge-based approach for interpreting genome-wide expression profiles. PNAS 102, "
     "15545–15550 (2005).",
-}
-SOURCES = {
-    "sea_ad": "SEA-AD (Gabitto et al. 2024)",
-    "rosmap": "ROSMAP (Mathys et al. 2019)",
-    "cellxgene": "CELLxGENE",
 }
 PACKAGES = "scsw python torch scgpt scanpy scipy statsmodels gseapy".split()
 _TEMPLATE = Path(__file__).with_name("methods.md.jinja")
@@ -61,7 +72,7 @@ def methods_blocks(n: dict[str, Any]) -> list[str]:
     replicated = {x for name in by_table if "replication" in name for x in by_table[name]}
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         n=n,
-        source=SOURCES.get(source, source),
+        source=sources.reader(source).TITLE,
         packages=PACKAGES,
         against=_against,
         replication_nulls=sorted(replicated),

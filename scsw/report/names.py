@@ -6,6 +6,7 @@ from typing import Any
 
 FIGURES = (
     "cohort",
+    "quality_control",
     "finetuning",
     "spikes",
     "pruning",

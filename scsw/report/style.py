@@ -144,10 +144,10 @@ def tick_text(value: float, _position: int | None = None) -> str:
 def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
     """Make an axis logarithmic from `low` to `high` with few, plainly written ticks."""
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
-    step = max(1, -(-(last - first) // 5))
-    ticks = [10.0**power for power in range(first, last + 1, step)]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    if len(ticks) < 3:
+    powers = [10.0**power for power in range(first, last + 1)]
+    powers = [power for power in powers if low <= power <= high]
+    ticks = powers[:: max(1, -(-len(powers) // 5))]
+    if len(powers) < 3:
         finer = [m * 10.0**power for power in range(first, last + 1) for m in (1, 2, 5)]
         ticks = [tick for tick in finer if low <= tick <= high]
     getattr(ax, f"set_{which}scale")("log")

@@ -20,8 +20,9 @@ from scsw.report.names import control_models, real_seeds
 
 MODEL = ["cohort", "arm", "seed"]
 CANDIDATE = [*MODEL, "candidate_id"]
-STAGES = "adnc braak thal cerad cognition".split()
-OBS = "donor_id cell_type cell_class split is_reference".split() + STAGES
+OBS = "cell_type split n_genes total_counts pct_mito".split()
+HISTOGRAMS = "measure low high kept dropped".split()
+DONORS = ("split donor_id n_cells sex braak thal cerad adnc cognition is_reference study").split()
 SPIKES = [*MODEL, *"block site channel group_by ratio top_gene".split()]
 EFFECTS = (
     "arm seed weight_set candidate_id family block row column donor_id cell_type n_cells sum_nll "
@@ -51,8 +52,9 @@ BIOMARKERS = (
     "gene rank read_in_z write_out_z n_pathways stage_q replication seeds statement"
 ).split()
 OF_COHORT = (
-    "cohort.h5ad qc.tsv coverage.tsv verdicts.parquet performance.parquet stability.parquet "
-    "pathways.parquet stages.parquet controls.parquet biomarkers.tsv"
+    "cohort.h5ad qc.tsv qc_histograms.tsv donors.tsv coverage.tsv verdicts.parquet "
+    "performance.parquet stability.parquet pathways.parquet stages.parquet controls.parquet "
+    "biomarkers.tsv"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
@@ -92,6 +94,8 @@ class Tables:
     about: dict[str, Any]
     obs: pd.DataFrame
     qc: pd.DataFrame
+    qc_histograms: pd.DataFrame
+    donors: pd.DataFrame
     coverage: pd.DataFrame
     history: pd.DataFrame
     performance: pd.DataFrame
@@ -173,6 +177,8 @@ def read_tables(
         about=about,
         obs=_read_obs(folder / "cohort.h5ad"),
         qc=read_table(folder / "qc.tsv"),
+        qc_histograms=_read(folder / "qc_histograms.tsv", HISTOGRAMS),
+        donors=_read(folder / "donors.tsv", DONORS),
         coverage=read_table(folder / "coverage.tsv"),
         history=_of_models(folder, real, "model/history.parquet", add_model=True),
         performance=_kept(read_table(folder / "performance.parquet"), real + arms),

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import io, sparse
 
+from scsw.cohort.count_matrix import CountMatrix
+
 GENES = {
     "APP": "ENSG00000142192",
     "APOE": "ENSG00000130203",
@@ -64,6 +66,12 @@ def cells(n_donors: int, per_donor: int, types: tuple[str, ...]) -> tuple[np.nda
     """Return the donor's number and the type of each cell; every donor has every type."""
     donor = np.repeat(np.arange(n_donors), per_donor)
     return donor, np.array(types)[np.arange(len(donor)) % per_donor % len(types)]
+
+
+def read_counts(counts: CountMatrix, scratch: Path, limit: int = 1 << 20) -> sparse.csr_matrix:
+    """Return all cells of a source's counts, as it gives them."""
+    blocks = [sparse.csr_matrix(block) for block in counts.blocks(limit, scratch)]
+    return sparse.vstack(blocks, format="csr")
 
 
 def write_sea_ad(

@@ -3,13 +3,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scsw.cohort.counts import (
-    check_barcodes,
-    check_shape,
-    sum_columns,
-    sum_duplicate_symbols,
-    whole_counts,
-)
+from scsw.cohort.counts import check_barcodes, check_shape, sum_columns, whole_counts
 from scsw.errors import ScswError
 
 DENSE = np.array([[0, 3, 1], [2, 0, 0]], float)
@@ -87,14 +81,6 @@ def test_barcodes():
         check_barcodes(pd.Index(["a", "b", "a"]))
     with pytest.raises(ScswError, match="1 cells have no barcode"):
         check_barcodes(pd.Index(["a", ""]))
-
-
-def test_genes_of_one_symbol_are_added_up():
-    genes = pd.DataFrame({"symbol": ["B", "A", "B"], "ensembl_id": ["b1", "a1", "b2"]})
-    counts, unique = sum_duplicate_symbols(whole_counts(DENSE, "X", ""), genes)
-    np.testing.assert_array_equal(counts.toarray(), [[1, 3], [2, 0]])
-    assert unique["symbol"].tolist() == ["B", "A"]
-    assert unique["ensembl_id"].tolist() == ["b1", "a1"]
 
 
 def test_sum_columns_keeps_empty_groups():

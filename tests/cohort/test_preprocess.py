@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from scsw.cohort.h5_matrix import CountsByCell
 from scsw.cohort.harmonise import CODINGS, validate
 from scsw.cohort.preprocess import preprocess
 from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.cohort.request import Request
 from scsw.cohort.sources import input_files
+from scsw.cohort.spool import Spool
 from scsw.errors import ScswError
 from scsw.resources import resource
 from scsw.settings import section_settings
@@ -21,21 +24,23 @@ from tests.cohort import layouts
 
 WRITE = {
     "sea_ad": lambda folder: layouts.write_sea_ad(folder / "s.h5ad"),
-    "rosmap": lambda folder: layouts.write_rosmap(folder / "rosmap"),
+    "rosmap_mathys_2019": lambda folder: layouts.write_rosmap(folder / "rosmap"),
     "cellxgene": lambda folder: layouts.write_cellxgene(folder / "c.h5ad"),
 }
 FILES = {
     "cohort.h5ad",
     "vocab.json",
     "qc.tsv",
+    "qc_histograms.tsv",
     "coverage.tsv",
+    "donors.tsv",
     "preprocess.provenance.json",
 }
 
 
-def run(path, out, source, checkpoint=None, **given):
+def run(path, out, checkpoint=None, **given):
     settings = section_settings("preprocess", layouts.SETTINGS | given)
-    preprocess(path, out, cohort="made", source=source, settings=settings, checkpoint=checkpoint)
+    preprocess(path, out, cohort="made", settings=settings, checkpoint=checkpoint)
     return read_cohort(out / "cohort.h5ad")
 
 
@@ -44,7 +49,7 @@ def made(request, tmp_path_factory):
     """One source's cohort, preprocessed: source, path, out."""
     folder = tmp_path_factory.mktemp(request.param)
     path = WRITE[request.param](folder)
-    run(path, folder / "out", request.param)
+    run(path, folder / "out")
     return request.param, path, folder / "out"
 
 
@@ -65,6 +70,7 @@ def test_files_and_contract(made):
         "vocabulary_sha256",
         "vocabulary_source",
         "split_unit",
+        "not_for_training",
         "simulated",
         "warnings",
         "n_donors",
@@ -132,25 +138,25 @@ def test_provenance_names_every_input(made):
 
 
 def test_same_input_same_bytes(made, tmp_path):
-    source, path, out = made
-    run(path, tmp_path / "again", source)
+    _, path, out = made
+    run(path, tmp_path / "again")
     for name in FILES - {"preprocess.provenance.json"}:
         assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes(), name
 
 
 def test_a_failed_run_leaves_an_earlier_result_whole(tmp_path):
     path = layouts.write_sea_ad(tmp_path / "s.h5ad")
-    run(path, tmp_path / "out", "sea_ad")
+    run(path, tmp_path / "out")
     before = {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()}
     with pytest.raises(ScswError):
-        run(path, tmp_path / "out", "sea_ad", min_counts=10**6)
+        run(path, tmp_path / "out", min_counts=10**6)
     assert {f.name: f.read_bytes() for f in (tmp_path / "out").iterdir()} == before
 
 
 def test_sea_ad_references_train_and_rosmap_has_braak_but_no_adnc(tmp_path):
-    sea_ad = run(WRITE["sea_ad"](tmp_path), tmp_path / "a", "sea_ad").obs
+    sea_ad = run(WRITE["sea_ad"](tmp_path), tmp_path / "a").obs
     assert set(sea_ad.loc[sea_ad["is_reference"], "split"]) == {"train"}
-    rosmap = run(WRITE["rosmap"](tmp_path), tmp_path / "b", "rosmap").obs
+    rosmap = run(WRITE["rosmap_mathys_2019"](tmp_path), tmp_path / "b").obs
     assert set(rosmap["adnc"]) == {-1} and rosmap["braak"].max() == 6
     assert cohort_facts(tmp_path / "b" / "cohort.h5ad")["warnings"] == []
 
@@ -174,7 +180,7 @@ def test_genes_that_meet_in_one_token_are_added_up(tmp_path):
     (folder / "vocab.json").write_text(content)
     path = layouts.write_sea_ad(tmp_path / "s.h5ad", edit=twin)
     out = tmp_path / "out"
-    cohort = run(path, out, "sea_ad", str(folder), vocabulary="checkpoint", min_count_share=0.2)
+    cohort = run(path, out, str(folder), vocabulary="checkpoint", min_count_share=0.2)
     assert cohort.var_names.tolist() == ["SNAP25", "APP", "APOE", "MAPT", "CLU", "BIN1"]
     assert cohort.var["token_id"].tolist() == [40, 50, 60, 70, 80, 90]
     assert cohort.var.loc["CLU", "ensembl_id"] == clu  # of the gene that is matched by symbol
@@ -207,7 +213,8 @@ def test_cells_without_a_matched_count_and_types_without_training_are_dropped(tm
     last = "H20.33.009"
     for seed in range(20):
         given = {"vocabulary": "checkpoint", "min_genes": 2, "split_seed": seed}
-        cohort = run(path, tmp_path / "out", "sea_ad", str(folder), **given)
+        with pd.option_context("mode.chained_assignment", "raise"):  # pandas warns users else
+            cohort = run(path, tmp_path / "out", str(folder), **given)
         if (cohort.obs.loc[cohort.obs["donor_id"] == last, "split"] != "train").any():
             break
     assert "Chandelier" not in set(cohort.obs["cell_type"])
@@ -225,7 +232,7 @@ def test_missing_mitochondrial_genes_are_told(tmp_path):
         a.obs.drop(columns="Fraction mitochondrial UMIs", inplace=True)
 
     path = layouts.write_sea_ad(tmp_path / "s.h5ad", edit=no_mito)
-    cohort = run(path, tmp_path / "out", "sea_ad", max_pct_mito=1)
+    cohort = run(path, tmp_path / "out", max_pct_mito=1)
     assert cohort.obs["pct_mito"].isna().all()
     assert "max_pct_mito was not applied" in cohort.uns["scsw"]["warnings"][0]
 
@@ -266,3 +273,95 @@ def test_the_real_example(tmp_path):
 
 def test_the_shipped_example_is_small():
     assert Path(resource("htan_exemplar.h5ad")).stat().st_size < 5_000_000
+
+
+def test_a_folder_for_temporary_files_keeps_what_else_it_holds(tmp_path):
+    """Also when several cohorts share it, and one is interrupted."""
+    work = tmp_path / "scratch"
+    work.mkdir()
+    (work / "thesis.tex").write_text("years of work")
+    settings = section_settings("preprocess", layouts.SETTINGS)
+    path = layouts.write_sea_ad(tmp_path / "s.h5ad")
+
+    def run_in_work(out, **given):
+        preprocess(path, tmp_path / out, cohort="made", settings=settings, work=work, **given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Spool, "measures", lambda spool: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_in_work("interrupted")
+    left = {str(file.relative_to(work)) for file in work.rglob("*.npy")}
+    assert left
+    run_in_work("other")
+    assert {str(file.relative_to(work)) for file in work.rglob("*.npy")} == left
+    run_in_work("interrupted")
+    assert [file.name for file in work.iterdir()] == ["thesis.tex"]
+    for out in ("interrupted", "other"):
+        assert {file.name for file in (tmp_path / out).iterdir()} == FILES
+
+
+def test_what_an_interrupted_run_read_is_not_read_again(tmp_path, monkeypatch):
+    """Killed while writing the cohort; meanwhile the source has lost its counts."""
+    path = layouts.write_sea_ad(tmp_path / "s.h5ad")
+    whole = run(path, tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Spool, "measures", lambda spool: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(path, tmp_path / "out")
+    assert not (tmp_path / "out" / "cohort.h5ad").exists()
+    monkeypatch.setattr(CountsByCell, "blocks", lambda *given: 1 / 0)
+    again = run(path, tmp_path / "out")
+    assert (again.X != whole.X).nnz == 0 and again.obs.equals(whole.obs)
+    assert {file.name for file in (tmp_path / "out").iterdir()} == FILES
+    with pytest.raises(ZeroDivisionError):  # nothing was left for a third run
+        run(path, tmp_path / "out")
+
+
+def test_the_source_and_how_it_was_told_are_recorded(made):
+    source, _, out = made
+    parameters = json.loads((out / "preprocess.provenance.json").read_text())["parameters"]
+    assert parameters["source"] == source
+    assert parameters["recognised"].startswith(("its obs has", "the folder holds"))
+
+
+def test_the_users_columns_values_and_counts(tmp_path):
+    def odd(a):
+        a.obs["Sex"] = a.obs["Sex"].map({"Female": "w", "Male": "m"})
+        a.layers["mine"] = a.layers.pop("UMIs")
+
+    path = layouts.write_sea_ad(tmp_path / "s.h5ad", edit=odd)
+    settings = section_settings("preprocess", layouts.SETTINGS)
+    asked = Request(
+        path,
+        columns={"cell_type": "Supertype", "braak": ""},
+        values={"sex": {"w": "female", "m": "male"}},
+        counts="layers/mine",
+    )
+    out = tmp_path / "out"
+    preprocess(path, out, cohort="c", source="sea_ad", settings=settings, request=asked)
+    cohort = read_cohort(out / "cohort.h5ad")
+    assert set(cohort.obs["cell_type"]) == {f"{name}_1" for name in layouts.SEA_AD_TYPES}
+    assert set(cohort.obs["braak"]) == {-1} and set(cohort.obs["sex"]) == {"female", "male"}
+    written = ad.read_h5ad(path)[cohort.obs_names, cohort.var_names].layers["mine"]
+    assert (written != cohort.X).nnz == 0
+    recorded = json.loads((out / "preprocess.provenance.json").read_text())["parameters"]
+    assert recorded["columns"] == {"cell_type": "Supertype", "braak": ""}
+    assert recorded["values"] == {"sex": {"w": "female", "m": "male"}}
+    assert recorded["counts"] == "layers/mine"
+
+
+def test_tables_of_donors_and_of_quality_control(made):
+    _, _, out = made
+    obs = read_cohort(out / "cohort.h5ad").obs
+    donors = pd.read_csv(out / "donors.tsv", sep="\t", dtype={"donor_id": str})
+    sizes = obs["donor_id"].value_counts()
+    assert donors["n_cells"].tolist() == sizes.loc[donors["donor_id"]].tolist()
+    splits = obs.groupby("donor_id")["split"].first()
+    assert donors["split"].tolist() == splits.loc[donors["donor_id"]].tolist()
+    bins = pd.read_csv(out / "qc_histograms.tsv", sep="\t")
+    qc = pd.read_csv(out / "qc.tsv", sep="\t")
+    n_cells = qc.loc[qc["axis"] == "cells", "before"].iloc[0]
+    for measure in ("n_genes", "total_counts"):
+        rows = bins[bins["measure"] == measure]
+        assert (rows["kept"] + rows["dropped"]).sum() == n_cells
+        assert rows["kept"].sum() >= len(obs)  # a few go for want of a token or a training cell

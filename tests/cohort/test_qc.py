@@ -3,8 +3,18 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scsw.cohort.qc import QcLog, check_cell_types, keep_cells, keep_genes, measure
-from scsw.cohort.sampling import cap_at_random, cap_rare_first
+from scsw.cohort.count_matrix import InMemory
+from scsw.cohort.qc import (
+    QcLog,
+    add_measures,
+    check_cell_types,
+    count_genes,
+    keep_cells,
+    keep_genes,
+)
+from scsw.cohort.qc_tables import donor_table, qc_histograms
+from scsw.cohort.sampling import cap_at_random, cap_each_type, cap_rare_first
+from scsw.cohort.spool import Spool
 from scsw.errors import ScswError
 from scsw.settings import section_settings
 
@@ -38,19 +48,25 @@ def obs():
     )
 
 
-def test_measure_counts_over_all_genes():
-    counts = sparse.csr_matrix(np.array([[5, 0, 5], [0, 0, 0]], np.int32))
-    measured = measure(
-        counts, pd.Series(["A", "B", "MT-ND1"]), pd.DataFrame({"pct_mito": [9.0, 9.0]})
+def measures(total, n_genes, mito):
+    return pd.DataFrame({"total_counts": total, "n_genes": n_genes, "mito_counts": mito})
+
+
+def test_measures_are_added_and_mitochondrial_counts_become_a_share():
+    measured = add_measures(
+        pd.DataFrame({"pct_mito": [9.0, 9.0]}, index=["a", "b"]),
+        measures([10, 0], [2, 0], [5, 0]),
+        pd.Series(["A", "B", "MT-ND1"]),
     )
+    assert measured.index.tolist() == ["a", "b"]
     assert measured["total_counts"].tolist() == [10, 0]
     assert measured["n_genes"].tolist() == [2, 0]
-    assert measured["pct_mito"].tolist() == [50, 0]
+    assert measured["pct_mito"].tolist() == [50, 0]  # 0 of 0 is 0
 
 
-def test_measure_keeps_the_sources_share_where_no_mitochondrial_gene_is_left():
-    counts = sparse.csr_matrix(np.array([[5, 1]], np.int32))
-    measured = measure(counts, pd.Series(["A", "MTOR"]), pd.DataFrame({"pct_mito": [9.0]}))
+def test_the_sources_share_stands_where_no_mitochondrial_gene_is_left():
+    given = pd.DataFrame({"pct_mito": [9.0]})
+    measured = add_measures(given, measures([6], [2], [0]), pd.Series(["A", "MTOR"]))
     assert measured["pct_mito"].tolist() == [9.0]
 
 
@@ -110,6 +126,25 @@ def test_cap_keeps_rare_types_first(obs):
     assert obs[keep]["cell_type"].value_counts().to_dict() == {"A": 3, "B": 2, "C": 1}
 
 
+def test_cap_of_each_type_thins_the_common_ones_only(obs):
+    two = pd.concat([obs, obs.assign(donor_id="e", cell_id=obs["cell_id"] + "e")])
+    kept = two[cap_each_type(two, 2, seed=0)]
+    sizes = kept.groupby(["donor_id", "cell_type"]).size().to_dict()
+    assert sizes == {(d, t): n for d in "de" for t, n in (("A", 2), ("B", 2), ("C", 1))}
+    # What one type loses does not depend on the others.
+    alone = two[two["cell_type"] == "A"]
+    assert set(alone[cap_each_type(alone, 2, seed=0)]["cell_id"]) == set(
+        kept.loc[kept["cell_type"] == "A", "cell_id"]
+    )
+
+
+@pytest.mark.parametrize("cap", [cap_rare_first, cap_at_random, cap_each_type])
+def test_caps_take_coded_texts(obs, cap):
+    two = pd.concat([obs, obs.assign(donor_id="e", cell_id=obs["cell_id"] + "e")])
+    coded = two.astype({"donor_id": "category", "cell_type": "category"})
+    assert cap(coded, 3, seed=1).tolist() == cap(two, 3, seed=1).tolist()
+
+
 @pytest.mark.parametrize("cap", [cap_rare_first, cap_at_random])
 def test_caps_depend_on_names_and_seed_alone(obs, cap):
     two = pd.concat([obs, obs.assign(donor_id="e", cell_id=obs["cell_id"] + "e")])
@@ -142,11 +177,73 @@ def test_capped_cells_are_counted_and_rare_types_judged_again(obs):
     assert rows["removed"].tolist()[-3:] == [1, 5, 0]
 
 
-def test_genes_need_enough_cells():
-    counts = sparse.csr_matrix(np.array([[5, 0, 1], [1, 0, 0]], np.int32))
+def test_both_caps_each_with_its_row(obs):
     log = QcLog()
-    assert keep_genes(counts, settings(min_cells_per_gene=2), log).tolist() == [True, False, False]
+    keep = keep_cells(
+        obs,
+        {},
+        settings(max_cells_per_donor_and_type=3, max_cells_per_donor=5, max_doublet_score=1),
+        log,
+    )
+    rows = log.table().set_index("filter")["removed"]
+    assert rows["max_cells_per_donor_and_type"] == 5  # five of eight cells of A
+    assert rows["max_cells_per_donor"] == 2
+    assert obs[keep]["cell_type"].value_counts().to_dict() == {"A": 2, "B": 2, "C": 1}
+
+
+def test_histograms_count_kept_and_dropped_cells(obs):
+    keep = obs["n_genes"].to_numpy() >= 300
+    bins = qc_histograms(obs, keep)
+    assert set(bins["measure"]) == {"n_genes", "total_counts", "pct_mito", "doublet_score"}
+    assert (bins["low"] < bins["high"]).all()
+    for measure, rows in bins.groupby("measure"):
+        known = obs[measure].notna().to_numpy()
+        assert rows["kept"].sum() == (keep & known).sum()
+        assert rows["dropped"].sum() == (~keep & known).sum()
+        values = obs.loc[keep & known, measure]
+        for row in rows.itertuples():
+            assert row.kept == ((values >= row.low) & (values < row.high)).sum(), measure
+    absent = qc_histograms(obs.assign(doublet_score=np.nan), keep)
+    assert "doublet_score" not in set(absent["measure"])
+
+
+def test_one_row_a_donor():
+    obs = pd.DataFrame(
+        {
+            "donor_id": pd.Categorical(["d2", "d1", "d1"], ["d1", "d2", "gone"]),
+            "split": pd.Categorical(["test", "train", "train"]),
+            "cell_type": pd.Categorical(["A", "A", "B"]),
+            **dict.fromkeys(("sex", "apoe_genotype", "study"), "x"),
+            **dict.fromkeys(("age_death", "pmi", "cps"), 1.0),
+            **dict.fromkeys(("braak", "thal", "cerad", "adnc", "cognition"), 2),
+            **dict.fromkeys(("age_censored", "is_reference"), False),
+        }
+    )
+    table = donor_table(obs)
+    assert table["donor_id"].tolist() == ["d2", "d1"]  # sorted by split
+    assert table["n_cells"].tolist() == [1, 2] and table["n_cell_types"].tolist() == [1, 2]
+    assert table["split"].tolist() == ["test", "train"] and set(table["braak"]) == {2}
+
+
+def test_genes_are_counted_over_the_kept_cells(tmp_path):
+    """One cell a block; the second was left out by the source, the last fails a later filter."""
+    dense = np.array([[5, 0, 1], [7, 7, 7], [1, 0, 0], [0, 9, 9]])
+    in_source = np.array([True, False, True, True])
+    spool = Spool(tmp_path / "cells", 4, 3)
+    source = InMemory(sparse.csr_matrix(dense), "X", "")
+    spool.fill(source, np.arange(3), np.zeros(3, bool), in_source, limit=1)
+    n_cells, n_counts = count_genes(spool, np.array([True, False, True, False]))
+    assert n_cells.tolist() == [2, 0, 1]
+    assert n_counts.tolist() == [6, 0, 1]
+
+
+def test_genes_need_enough_cells():
+    log = QcLog()
+    keep = keep_genes(np.array([2, 0, 1]), settings(min_cells_per_gene=2), log)
+    assert keep.tolist() == [True, False, False]
     assert log.table()[["axis", "before", "removed"]].values.tolist() == [["genes", 3, 2]]
+    with pytest.raises(ScswError, match=r"no gene of 3 .*lower preprocess.min_cells_per_gene"):
+        keep_genes(np.array([2, 0, 1]), settings(min_cells_per_gene=3), log)
 
 
 def test_one_cell_type_cannot_be_classified():

@@ -20,6 +20,7 @@ def donors(n, n_reference=0, n_unstaged=0, staging="adnc", cells=3):
             "donor_id": [f"d{i:03d}" for i in number],
             "cell_type": np.resize(["A", "B"], n * cells),
             "sex": np.where(number % 8 < 4, "female", "male"),
+            "study": np.where(number % 16 < 8, "one", "two"),
             "adnc": stage if staging == "adnc" else -1,
             "braak": np.where(stage < 0, -1, 2 * stage) if staging == "braak" else -1,
             "is_reference": number < n_reference,
@@ -73,14 +74,27 @@ def test_forty_donors():
 
 @pytest.mark.parametrize("staging", ["adnc", "braak"])
 @pytest.mark.parametrize("seed", range(3))
-def test_parts_are_alike_in_stage_and_sex(staging, seed):
+def test_parts_are_alike_in_stage_sex_and_study(staging, seed):
     obs = donors(80, staging=staging)
     part = per_donor(obs, split_cells(obs, SHARES, seed))
     table = obs.drop_duplicates("donor_id").set_index("donor_id").assign(part=part)
-    for column in (staging, "sex"):
+    for column in (staging, "sex", "study"):
         found = pd.crosstab(table[column], table["part"])
         due = np.outer(found.sum(axis=1), found.sum(axis=0)) / 80
         assert np.abs(found.to_numpy() - due).max() <= 1.5
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_coded_texts_are_divided_as_plain_ones(n):
+    """Also where a donor or a type has no cell left."""
+    obs = donors(n, cells=20 if n == 3 else 3)
+    coded = obs.astype(dict.fromkeys(["donor_id", "cell_type", "sex", "study"], "category"))
+    coded["cell_type"] = coded["cell_type"].cat.add_categories("gone")
+    coded["donor_id"] = coded["donor_id"].cat.add_categories("d999")
+    plain = split_cells(obs, SHARES, seed=0)
+    found = split_cells(coded, SHARES, seed=0)
+    assert found.of_cell.astype(str).tolist() == plain.of_cell.tolist()
+    assert (found.unit, found.warnings) == (plain.unit, plain.warnings)
 
 
 def test_reference_and_unstaged_donors_train():

@@ -38,6 +38,9 @@ class Shape:
     min_effect: float = 0.045
     detectable_effect: float = 0.05
     genes_of_top: tuple[str, ...] = AD_GENES[:5]
+    losing: tuple[str, ...] = ("min_genes", "min_counts", "max_pct_mito", "max_doublet_score")
+    absent: tuple[str, ...] = ()  # measures that the source lacks
+    studies: tuple[str, ...] = ("",)
     warnings: tuple[str, ...] = ("Thal phase is missing for every donor.",)
 
     @property

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from scsw.cohort.qc_tables import qc_histograms
 from scsw.settings import validate_config
 from tests.report.model_tables import SETS, model_tables
 from tests.report.shape import CLASSES, Shape
@@ -86,16 +87,13 @@ def _cohort(folder: Path, cohort: str, shape: Shape) -> None:
     rng = np.random.default_rng(99)
     n = shape.n_donors * len(shape.types) * 5
     donors = np.repeat(shape.donors, len(shape.types) * 5)
-    level = {donor: i for i, donor in enumerate(shape.donors)}
     obs = pd.DataFrame({"donor_id": donors}, index=[f"cell{i}" for i in range(n)])
     obs["cell_type"] = rng.choice(shape.types, n)
     obs.iloc[: len(shape.types), obs.columns.get_loc("cell_type")] = shape.types
-    obs["cell_class"] = [CLASSES[shape.types.index(name) % 6] for name in obs["cell_type"]]
     obs["split"] = [shape.split_of[donor] for donor in donors]
-    obs["is_reference"] = False
-    for stage, levels in {"adnc": 4, "braak": 7, "cerad": 4, "cognition": 3}.items():
-        obs[stage] = [level[donor] % levels for donor in donors]
-    obs["thal"] = -1
+    obs["n_genes"] = rng.integers(200, 6000, n)
+    obs["total_counts"] = 3 * obs["n_genes"]
+    obs["pct_mito"] = np.nan if "pct_mito" in shape.absent else rng.uniform(0, 5, n)
     data = ad.AnnData(csr_matrix((n, shape.n_genes), dtype=np.int32), obs=obs)
     data.uns["scsw"] = {
         "cohort": cohort,
@@ -108,13 +106,8 @@ def _cohort(folder: Path, cohort: str, shape: Shape) -> None:
         "vocabulary_sha256": "0" * 64,
     }
     data.write_h5ad(folder / "cohort.h5ad")
-    rows, left = [], n + 400
-    for name in ("min_genes", "min_counts", "max_pct_mito", "max_doublet_score"):
-        rows.append(("cells", name, left, 100, left - 100, "x"))
-        left -= 100
-    rows += [("genes", "min_cells_per_gene", 2000, 150, 1850, "x")]
-    columns = ["axis", "filter", "before", "removed", "after", "detail"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "qc.tsv", sep="\t", index=False)
+    _quality(folder, obs, shape)
+    _donors(folder, obs, shape)
     coverage = pd.DataFrame(
         {
             "matched_by": ["symbol", "ensembl_id", "alias", "unmatched", "total"],
@@ -126,6 +119,47 @@ def _cohort(folder: Path, cohort: str, shape: Shape) -> None:
     )
     coverage.to_csv(folder / "coverage.tsv", sep="\t", index=False)
     _provenance(folder, "preprocess", None, shape)
+
+
+def _quality(folder: Path, kept: pd.DataFrame, shape: Shape) -> None:
+    """Write losses of 100 cells a filter, and histograms of the kept and the lost cells."""
+    rows, left = [], len(kept) + 100 * len(shape.losing)
+    for name in ("no_donor_id", "no_cell_type", *shape.losing, "no_matched_counts"):
+        lost = 100 if name in shape.losing else 0
+        rows.append(("cells", name, left, lost, left - lost, "x"))
+        left -= lost
+    rows += [("genes", "min_cells_per_gene", 2000, 150, 1850, "x")]
+    columns = ["axis", "filter", "before", "removed", "after", "detail"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "qc.tsv", sep="\t", index=False)
+    rng = np.random.default_rng(7)
+    names = ["n_genes", "total_counts", "pct_mito"]
+    n_lost = 100 * len(shape.losing)
+    lost = pd.DataFrame(
+        {
+            "n_genes": rng.integers(0, 9000, n_lost),
+            "total_counts": rng.integers(0, 3_000_000, n_lost),
+            "pct_mito": rng.uniform(0, 100, n_lost),
+        }
+    )
+    cells = pd.concat([kept[names], lost], ignore_index=True)
+    cells["doublet_score"] = rng.uniform(0, 1.2, len(cells))
+    cells[list(shape.absent)] = np.nan
+    table = qc_histograms(cells, np.arange(len(cells)) < len(kept))
+    table.to_csv(folder / "qc_histograms.tsv", sep="\t", index=False)
+
+
+def _donors(folder: Path, obs: pd.DataFrame, shape: Shape) -> None:
+    """Write a row per donor; the stages and sexes go round."""
+    cells = obs.groupby("donor_id")["cell_type"].agg(n_cells="size", n_cell_types="nunique")
+    table = cells.rename_axis("donor_id").reset_index()
+    table.insert(0, "split", table["donor_id"].map(shape.split_of))
+    for stage, levels in {"adnc": 4, "braak": 7, "cerad": 4, "cognition": 3}.items():
+        table[stage] = np.arange(len(table)) % levels
+    table["thal"] = -1
+    table["sex"] = np.where(np.arange(len(table)) % 3, "female", "male")
+    table["is_reference"] = False
+    table["study"] = [shape.studies[i % len(shape.studies)] for i in range(len(table))]
+    table.to_csv(folder / "donors.tsv", sep="\t", index=False)
 
 
 def _gathered(folder: Path, cohort: str, shape: Shape, verdicts: pd.DataFrame) -> None:

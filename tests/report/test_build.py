@@ -202,6 +202,20 @@ def test_effects_of_candidates_agree_with_their_verdicts(written):
     np.testing.assert_allclose(measured, judged, rtol=1e-12)
 
 
+def test_donors_are_counted_by_part_and_none_is_named(written):
+    text = " ".join(" ".join(Page(written.html).text).split())
+    rows = written.numbers["sections"]["cohort"]["stratification"]["rows"]
+    assert [row["donors"] for row in rows] == [4, 2, 2, 4, 12]
+    for row in rows:
+        counts = [row["donors"], row["reference"], *row["counts"], row["cells"]]
+        assert " ".join([row["part"], *(f"{n:,}" for n in counts)]) in text
+    figures = [path.read_text() for path in (written.out / "figures").glob("*.svg")]
+    donors = _tables(written.run).donors["donor_id"]
+    assert len(donors) == 12
+    for donor in donors:
+        assert not any(donor in shown for shown in (written.html, str(written.numbers), *figures))
+
+
 def test_provenance_is_told_but_not_the_host(written):
     assert "scgpt 0.2.4" in written.html and "abc1234" in written.html
     assert "somewhere" not in written.html

@@ -24,8 +24,20 @@ SHAPES = {
         n_controls=24,
         verdicts={0: "causal, constant", 1: "causal, informative"},
         cohorts=("sea_ad_middle_temporal", "rosmap_prefrontal"),
+        losing=(
+            *("not_used", "min_genes", "min_counts", "max_pct_mito", "max_doublet_score"),
+            *("min_cells_per_type", "max_cells_per_donor_and_type", "max_cells_per_donor"),
+            *("a_filter_of_a_source_that_is_not_written_yet", "type_not_in_training"),
+        ),
+        studies=tuple(f"Study of brain bank number {i}" for i in range(9)),
     ),
-    "nothing found": Shape(seeds=(0, 1), arms=("untrained",), n_candidates=0),
+    "nothing found": Shape(
+        seeds=(0, 1),
+        arms=("untrained",),
+        n_candidates=0,
+        losing=(),
+        absent=("pct_mito", "doublet_score"),
+    ),
     "not assessable": Shape(
         seeds=(0,),
         arms=("shuffled",),

@@ -103,7 +103,7 @@ def test_a_model_below_the_baselines_is_told_of(tmp_path):
     assert "stayed below logistic regression" in text
 
 
-@pytest.mark.parametrize("source", ["sea_ad", "rosmap", "cellxgene"])
+@pytest.mark.parametrize("source", ["sea_ad", "rosmap_mathys_2019", "cellxgene"])
 def test_methods_cite_what_they_use(tmp_path, source):
     tables, numbers, _ = told(tmp_path, arms=("shuffled",))
     tables.about["source"] = source
@@ -111,7 +111,7 @@ def test_methods_cite_what_they_use(tmp_path, source):
     text = methods_text(numbers)
     body, references = text.split("## References")
     assert text.startswith("# Methods (simulated data)\n\nCohort simcohort: simulated data")
-    for short, long in {"sea_ad": "Gabitto", "rosmap": "Mathys"}.items():
+    for short, long in {"sea_ad": "Gabitto", "rosmap_mathys_2019": "Mathys"}.items():
         assert (long in references) == (long in body) == (short == source)
     for author in ("Cui", "Yu M", "Benjamini", "Subramanian"):
         assert author in references

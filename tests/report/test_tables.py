@@ -10,7 +10,7 @@ from scsw.errors import ScswError
 from scsw.report import style, words
 from scsw.report.captions import caption
 from scsw.report.effects import cell_type_effect, mean_effect
-from scsw.report.figures.cohort import cells_by_type, donors_by_stage
+from scsw.report.figures.cohort import cells_by_type
 from scsw.report.figures.genes import gene_rows
 from scsw.report.figures.pathways import set_label
 from scsw.report.figures.pruning import control_effects
@@ -111,20 +111,9 @@ def test_largest_channels():
     assert found[["block", "channel"]].values.tolist() == [[0, 1], [0, 2], [1, 0]]
 
 
-def test_cells_and_donors_are_counted(run):
+def test_cells_are_counted(run):
     tables = read(run)
     assert cells_by_type(tables.obs).to_numpy().sum() == len(tables.obs)
-    donors = donors_by_stage(tables.obs)
-    assert donors.loc[donors.index.str.startswith("ADNC")].to_numpy().sum() == TINY.n_donors
-    assert not donors.index.str.startswith("Thal").any()
-    assert (donors.sum(axis=1) > 0).all()
-
-
-def test_a_donor_in_several_parts_is_counted_once(run):
-    obs = read(run).obs.assign(split=lambda t: ["train", "test"] * (len(t) // 2))
-    donors = donors_by_stage(obs)
-    assert donors.columns.tolist() == ["several parts"]
-    assert donors.loc[donors.index.str.startswith("Braak")].to_numpy().sum() == TINY.n_donors
 
 
 def test_ad_genes_are_shown_scored_or_not(run):
@@ -185,6 +174,20 @@ def test_words():
 def test_ticks_have_no_raised_exponents():
     assert [style.tick_text(x) for x in (0, 0.01, -1e-5, 250)] == ["0", "0.01", "−1e−5", "250"]
     assert style.symlog_ticks(-0.02, 2.0, 0.001) == [-0.01, 0.0, 0.001, 0.01, 0.1, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.5, 4e4, [1, 10, 100, 1000, 10_000]),
+        (0.9, 2e6, [1, 100, 10_000, 1_000_000]),
+        (150, 3000, [200, 500, 1000, 2000]),
+    ],
+)
+def test_a_logarithmic_axis_has_few_ticks(low, high, expected):
+    ax = style.new_figure(style.SINGLE, 40).subplots()
+    style.log_axis(ax, "x", low, high)
+    assert ax.get_xticks().tolist() == pytest.approx(expected)
 
 
 def test_gene_set_names_are_readable():

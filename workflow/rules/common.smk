@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 from scsw.code_hash import code_hash
-from scsw.cohort.sources import input_files
+from scsw.cohort import sources
 from scsw.errors import ScswError
+from scsw.fetch.places import fetched_files
 from scsw.settings import validate_config
 from snakemake.exceptions import WorkflowError
 
@@ -59,6 +60,50 @@ def real_folders(cohort):
 
 def control_folders(cohort):
     return [f"{RUN}/{cohort}/{arm}/{seeds(cohort)[0]}" for arm in control_arms(cohort)]
+
+
+def tables_of(cohort):
+    """The tables beside the counts that the config names, by role."""
+    keys = {
+        "clinical": "clinical",
+        "cells": "cell_table",
+        "donors": "donor_table",
+        "cps": "cps_table",
+    }
+    return {role: cohort[key] for role, key in keys.items() if cohort[key]}
+
+
+def cohort_files(cohort):
+    """The files that a cohort is read from.
+
+    Those that are fetched are named by the config: asking the reader, whose answer may be another
+    once a file exists, would run the step again.
+    """
+    if fetched := fetched_files(cohort):
+        return [*fetched, *tables_of(cohort).values()]
+    try:
+        return sources.input_files(
+            cohort["source"], cohort["path"], tables_of(cohort), cohort["columns"]
+        )
+    except ScswError as error:
+        raise WorkflowError(str(error))
+
+
+def preprocess_code(cohort):
+    """Hash of the step's code and of the cohort's reader, which is loaded by its name."""
+    name = sources.expected(cohort["source"], cohort["path"], cohort["columns"])
+    readers = [f"scsw.cohort.readers.{name}"] if name else []
+    return code_hash("scsw.cohort.preprocess", *readers)
+
+
+def request_options(cohort):
+    """Options of `scsw preprocess` that say how a cohort departs from its public layout."""
+    names = ("source", "clinical", "cell_table", "donor_table", "cps_table", "counts")
+    given = {name: cohort[name] for name in names if cohort[name]}
+    given |= {name: json.dumps(cohort[name]) for name in ("columns", "values") if cohort[name]}
+    return " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in given.items()
+    )
 
 
 def simulated_path(source):

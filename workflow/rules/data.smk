@@ -7,7 +7,7 @@ for name, cohort in COHORTS.items():
             name:
                 f"simulate_{name}"
             output:
-                input_files(cohort["source"], cohort["path"], cohort["clinical"]),
+                cohort_files(cohort),
             log:
                 f"{RUN}/logs/simulate/{name}.log",
             conda:
@@ -25,33 +25,29 @@ for name, cohort in COHORTS.items():
 
 rule preprocess:
     input:
-        lambda w: input_files(
-            COHORTS[w.cohort]["source"], COHORTS[w.cohort]["path"], COHORTS[w.cohort]["clinical"]
-        ),
+        lambda w: cohort_files(COHORTS[w.cohort]),
         checkpoint=[CONFIG["model"]["checkpoint"]] if CONFIG["model"]["checkpoint"] else [],
     output:
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
         vocabulary=f"{RUN}/{{cohort}}/vocab.json",
         qc=f"{RUN}/{{cohort}}/qc.tsv",
+        histograms=f"{RUN}/{{cohort}}/qc_histograms.tsv",
+        donors=f"{RUN}/{{cohort}}/donors.tsv",
         coverage=f"{RUN}/{{cohort}}/coverage.tsv",
         provenance=provenance(f"{RUN}/{{cohort}}", "preprocess"),
     log:
         f"{RUN}/logs/preprocess/{{cohort}}.log",
     conda:
         "../../envs/scsw.yaml"
+    threads: 4
     resources:
         gpu=0,
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=6000,
+        runtime=480,
     params:
         path=lambda w: COHORTS[w.cohort]["path"],
-        source=lambda w: COHORTS[w.cohort]["source"],
-        clinical=lambda w: (
-            f"--clinical {shlex.quote(COHORTS[w.cohort]['clinical'])}"
-            if COHORTS[w.cohort]["clinical"]
-            else ""
-        ),
-        columns=lambda w: json.dumps(COHORTS[w.cohort]["columns"]),
+        request=lambda w: request_options(COHORTS[w.cohort]),
+        work=f"{RUN}/.work/preprocess/{{cohort}}",
         out=lambda w, output: os.path.dirname(output.cohort),
         config=json.dumps(
             {
@@ -60,8 +56,9 @@ rule preprocess:
             }
         ),
         simulated=SIMULATED,
-        code=code_hash("scsw.cohort.preprocess"),
+        code=lambda w: preprocess_code(COHORTS[w.cohort]),
     shell:
-        "scsw preprocess {params.path:q} --out {params.out:q} --source {params.source}"
-        " --cohort {wildcards.cohort} {params.clinical} --columns {params.columns:q}"
-        " --config {params.config:q} {params.simulated} &> {log}"
+        "scsw preprocess {params.path:q} --out {params.out:q} --work {params.work:q} --training"
+        " --cohort {wildcards.cohort} {params.request} --threads {threads}"
+        " --config {params.config:q}"
+        " {params.simulated} &> {log}"

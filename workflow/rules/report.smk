@@ -8,6 +8,8 @@ rule report:
             f"{RUN}/{{cohort}}/{name}"
             for name in (
                 "qc.tsv",
+                "qc_histograms.tsv",
+                "donors.tsv",
                 "coverage.tsv",
                 "verdicts.parquet",
                 "performance.parquet",

@@ -13,6 +13,7 @@ from scsw.report.figures import (
     genes,
     pathways,
     pruning,
+    quality_control,
     replication,
     spikes,
     stages,
@@ -21,6 +22,7 @@ from scsw.report.tables import Tables
 
 DRAW: dict[str, Callable[[Tables], Figure]] = {
     "cohort": cohort.draw,
+    "quality_control": quality_control.draw,
     "finetuning": finetuning.draw,
     "spikes": spikes.draw,
     "pruning": pruning.draw,

@@ -1,4 +1,4 @@
-"""Cohort overview: cells by type, donors by disease stage, what quality control removed."""
+"""Cohort overview: cells by type, donors by stage, sex and study, genes removed and matched."""
 
 from __future__ import annotations
 
@@ -8,35 +8,29 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from scsw.report import style, words
-from scsw.report.tables import STAGES, Tables
-
-LEVELS = {
-    "adnc": ("ADNC", ["not AD", "low", "intermediate", "high"]),
-    "braak": ("Braak", ["0", "I", "II", "III", "IV", "V", "VI"]),
-    "thal": ("Thal", ["0", "1", "2", "3", "4", "5"]),
-    "cerad": ("CERAD", ["none", "sparse", "moderate", "frequent"]),
-    "cognition": ("cognition", ["unimpaired", "mild imp.", "dementia"]),
-}
+from scsw.report.donors import donors_by_level
+from scsw.report.tables import Tables
 
 
 def draw(t: Tables) -> Figure:
-    """Draw cells per type and split, donors per stage and split, losses and coverage."""
+    """Draw cells per type and split, donors per level and split, genes removed and coverage."""
     cells = cells_by_type(t.obs)
-    donors = donors_by_stage(t.obs)
+    donors = donors_by_level(t.donors)
+    genes = t.qc[t.qc["axis"] == "genes"]
     top = 12 + style.ROW * max(len(cells), len(donors))
-    bottom = 12 + style.ROW * max(len(t.qc), 2 * 4)
+    bottom = 12 + style.ROW * max(len(genes), 2 * 4)
     fig = style.new_figure(style.DOUBLE, top + bottom + 20)
     grid = fig.add_gridspec(2, 2, height_ratios=[top, bottom])
     axes = [fig.add_subplot(grid[i, j]) for i in (0, 1) for j in (0, 1)]
     _stacked(axes[0], cells, "cells")
     style.panel_letter(axes[0], "a", "Cells by type")
     _stacked(axes[1], donors, "donors")
-    style.panel_letter(axes[1], "b", "Donors by disease stage")
-    _losses(axes[2], t.qc)
-    style.panel_letter(axes[2], "c", "Removed by each filter")
+    style.panel_letter(axes[1], "b", "Donors by stage, sex and study")
+    _losses(axes[2], genes)
+    style.panel_letter(axes[2], "c", "Genes removed")
     _coverage(axes[3], t.coverage)
     style.panel_letter(axes[3], "d", "Vocabulary match")
-    _legend(fig, cells)
+    _legend(fig, cells, donors)
     return fig
 
 
@@ -45,25 +39,6 @@ def cells_by_type(obs: pd.DataFrame) -> pd.DataFrame:
     table = pd.crosstab(obs["cell_type"].astype(str), obs["split"].astype(str))
     table = _split_order(table)
     return table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
-
-
-def donors_by_stage(obs: pd.DataFrame) -> pd.DataFrame:
-    """Return donors per level of every staging that has one (rows) and split (columns)."""
-    by_donor = obs.assign(split=obs["split"].astype(str)).groupby("donor_id", observed=True)
-    parts = by_donor["split"].agg(
-        lambda column: column.iloc[0] if column.nunique() == 1 else "several parts"
-    )
-    donors = by_donor[STAGES].first()
-    rows = {}
-    for stage in STAGES:
-        name, levels = LEVELS[stage]
-        if (donors[stage] < 0).all():
-            continue
-        for code, level in [*enumerate(levels), (-1, "missing")]:
-            counted = parts[donors[stage] == code].value_counts()
-            if len(counted):
-                rows[f"{name} {level}"] = counted
-    return _split_order(pd.DataFrame(rows).T.fillna(0).astype(int))
 
 
 def _split_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +61,7 @@ def _stacked(ax: Axes, table: pd.DataFrame, unit: str) -> None:
         )
         left = left + table[split]
     ax.set_yticks(range(len(table)), [words.shortened(str(name), 26) for name in table.index])
-    ax.set_ylim(max(len(table), 1) - 0.4, -0.6)
+    ax.set_ylim(max(len(table), 4) - 0.4, -0.6)  # a few bars are no thicker than many
     ax.locator_params(axis="x", nbins=4, integer=True)
     ax.xaxis.set_major_formatter(lambda value, _: words.count(value))
     ax.set_xlabel(unit)
@@ -96,7 +71,7 @@ def _losses(ax: Axes, qc: pd.DataFrame) -> None:
     share = 100 * qc["removed"] / qc["before"].where(qc["before"] > 0)
     places = range(len(qc))
     ax.barh(places, share, color=style.LIGHT, edgecolor="black", linewidth=0.4, height=0.75)
-    names = qc["axis"].astype(str) + ": " + qc["filter"].astype(str)
+    names = qc["filter"].astype(str).str.replace("_", " ")
     ax.set_yticks(places, [words.shortened(name, 30) for name in names])
     ax.set_ylim(len(qc) - 0.4, -0.6)
     ax.set_xlim(0, 100)
@@ -132,9 +107,9 @@ def _coverage(ax: Axes, coverage: pd.DataFrame) -> None:
     ax.legend(loc="lower right")
 
 
-def _legend(fig: Figure, cells: pd.DataFrame) -> None:
+def _legend(fig: Figure, cells: pd.DataFrame, donors: pd.DataFrame) -> None:
     handles = []
-    for split in cells.columns:
+    for split in [x for x in style.SPLITS if x in cells.columns or x in donors.columns]:
         colour, hatch = style.SPLITS[split]
         handles.append(
             Patch(facecolor=colour, hatch=hatch, edgecolor="black", linewidth=0.4, label=split)

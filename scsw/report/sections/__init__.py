@@ -15,6 +15,7 @@ from scsw.report.sections import (
     genes,
     pathways,
     pruning,
+    quality_control,
     replication,
     spikes,
     stages,
@@ -22,6 +23,7 @@ from scsw.report.sections import (
 
 SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "cohort": ("Cohort", cohort),
+    "quality_control": ("Quality control", quality_control),
     "finetuning": ("Fine-tuning", finetuning),
     "spikes": ("Spike landscape and candidates", spikes),
     "pruning": ("Pruning", pruning),

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from scsw.report import words
+from scsw.report.donors import SPLITS, stratification
 from scsw.report.tables import Tables
-
-SPLITS = ("train", "validation", "discovery", "test")
 
 
 def numbers(t: Tables) -> dict[str, Any]:
@@ -15,15 +14,14 @@ def numbers(t: Tables) -> dict[str, Any]:
     cells = t.qc[t.qc["axis"] == "cells"]
     genes = t.qc[t.qc["axis"] == "genes"]
     matched = t.coverage[~t.coverage["matched_by"].isin(["unmatched", "total"])]
-    split = t.obs["split"].astype(str)
-    donors = t.obs.groupby(split)["donor_id"].nunique()
-    cells_in = split.value_counts()
-    reference = t.obs.loc[t.obs["is_reference"].astype(bool), "donor_id"]
+    donors = t.donors.groupby("split")["donor_id"].nunique()
+    cells_in = t.obs["split"].astype(str).value_counts()
+    reference = t.donors.loc[t.donors["is_reference"].astype(bool), "donor_id"]
     return {
         "source": str(t.about["source"]),
         "n_cells": len(t.obs),
         "n_cell_types": t.obs["cell_type"].astype(str).nunique(),
-        "n_donors": t.obs["donor_id"].nunique(),
+        "n_donors": t.donors["donor_id"].nunique(),
         "n_reference_donors": reference.nunique(),
         "cells_before": int(cells["before"].iloc[0]) if len(cells) else len(t.obs),
         "cells_removed": int(cells["removed"].sum()),
@@ -35,6 +33,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "split_unit": str(t.about["split_unit"]),
         "donors": {name: int(donors.get(name, 0)) for name in SPLITS},
         "cells": {name: int(cells_in.get(name, 0)) for name in SPLITS},
+        "stratification": stratification(t.donors),
     }
 
 

@@ -2,24 +2,30 @@
 
 Raw counts stand in ``raw.X``, or in ``X`` where no normalised matrix exists. Submissions name
 terms by ontology id, the portal adds plain names; either is read. Disease stages are no part of
-the layout; they are read where the authors' own columns of the SEA-AD re-releases hold them.
+the layout; they are read where the authors' own columns hold them: those of the SEA-AD
+re-releases and of Leng 2021.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 
-from scsw.cohort import coding, sea_ad
+from scsw.cohort import coding
 from scsw.cohort.cell_types import classes
 from scsw.cohort.columns import Columns
 from scsw.cohort.fields import cell_fields, donor_fields
 from scsw.cohort.genes import gene_frame, without_version
-from scsw.cohort.h5ad import open_h5ad, read_frame, read_matrix
+from scsw.cohort.glimpse import Glimpse
+from scsw.cohort.h5_matrix import h5ad_matrix
+from scsw.cohort.h5ad import column_names, open_h5ad, read_columns
+from scsw.cohort.readers import sea_ad
+from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort, assemble
 from scsw.errors import ScswError
 
@@ -34,7 +40,7 @@ CANDIDATES = {
     "development_stage": ("development_stage",),
     "pmi": (),  # likewise
     "apoe_genotype": ("APOE Genotype",),
-    "braak": ("Braak stage",),
+    "braak": ("Braak stage", "BraakStage"),  # of SEA-AD; of Leng 2021
     "thal": ("Thal phase",),
     "cerad": ("CERAD score",),
     "adnc": ("ADNC",),
@@ -63,36 +69,50 @@ ADVICE = (
 )
 
 
-def read(path: str, columns: dict[str, str] | None = None) -> SourceCohort:
-    """Read a file in CELLxGENE layout.
+TITLE = "CELLxGENE"
+LAYOUT = "an h5ad file in CELLxGENE layout, with obs columns 'donor_id' and 'suspension_type'"
+_MARKS = {"suspension_type", "is_primary_data", "tissue_type", "cell_type_ontology_term_id"}
 
-    Parameters
-    ----------
-    path
-        The h5ad file.
-    columns
-        Column names in place of `CANDIDATES`.
+
+def recognise(seen: Glimpse) -> str | None:
+    """Say how a file shows that it has this layout, or return None."""
+    marks = sorted(seen.obs & _MARKS)
+    if "donor_id" in seen.obs and marks:
+        return f"its obs has the columns 'donor_id' and {marks[0]!r}"
+    if "donor_id" in seen.var and "donor_id" not in seen.obs:
+        return "its var has the column 'donor_id'"  # the wrong way round; `read` says so
+    return None
+
+
+def files(path: Path, tables: Mapping[str, str]) -> list[str]:
+    """Name the file to open."""
+    return [str(path)]
+
+
+def read(request: Request) -> SourceCohort:
+    """Read a file in CELLxGENE layout.
 
     Raises
     ------
     ScswError
         If the file does not have this layout.
     """
-    with open_h5ad(path) as file:
-        obs, var = read_frame(file, "obs"), read_frame(file, "var")
-        found = Columns(obs, CANDIDATES, columns, f"obs of {path}", CARRIED)
-        _refuse_swapped(obs, var, path)
+    with open_h5ad(request.path) as file:
+        _refuse_swapped(file)
+        found = Columns.of_h5ad(file, CANDIDATES, request, CARRIED)
         found.need("donor_id")
         found.need("cell_type")
-        matrix, genes, where = _counts_and_genes(file, var)
-    return assemble(matrix, genes, _coded(found), found, where=where, advice=ADVICE)
+        key = request.counts or ("raw/X" if "raw" in file else "X")
+        genes = _genes(file, key)
+    where = f"{key.replace('raw/X', 'raw.X')} of {request.path}"
+    counts = h5ad_matrix(request.path, key, where, ADVICE)
+    return assemble(counts, genes, _coded(found), found, [request.path])
 
 
-def _counts_and_genes(file: h5py.File, var: pd.DataFrame) -> tuple[Any, pd.DataFrame, str]:
-    """Read the raw counts and the names of their genes; those of ``raw`` may be more."""
-    has_raw = "raw" in file
-    raw_var = read_frame(file, "raw/var") if has_raw else var
-    key, name = ("raw/X", "raw.X") if has_raw else ("X", "X")
+def _genes(file: h5py.File, key: str) -> pd.DataFrame:
+    """Read the names of the genes; those of ``raw`` may be more."""
+    var = read_columns(file, "var")
+    raw_var = read_columns(file, "raw/var") if key.startswith("raw/") else var
     ids = without_version(pd.Series(raw_var.index, dtype=object))
     if not ids.str.startswith("ENSG").any():
         raise ScswError(
@@ -103,8 +123,7 @@ def _counts_and_genes(file: h5py.File, var: pd.DataFrame) -> tuple[Any, pd.DataF
     symbols = raw_var.get("feature_name")
     if symbols is None and "feature_name" in var:
         symbols = var["feature_name"][~var.index.duplicated()].reindex(raw_var.index)
-    where = f"{name} of {file.filename}"
-    return read_matrix(file, key), gene_frame(symbols, ids, f"var of {file.filename}"), where
+    return gene_frame(symbols, ids, f"var of {file.filename}")
 
 
 def _coded(found: Columns) -> dict[str, pd.Series]:
@@ -117,8 +136,9 @@ def _coded(found: Columns) -> dict[str, pd.Series]:
         "cell_class": classes(cell_type, {}, (found.text("cell_type_name"), {})),
         "pct_mito": found.decoded("pct_mito", coding.number(0, 100), np.nan, "0 to 100"),
     }
-    pooled = coded["donor_id"].str.casefold().isin(NO_DONOR)
-    coded["donor_id"] = coded["donor_id"].mask(pooled, "")
+    coded["donor_id"] = coding.mapped(
+        coded["donor_id"], lambda name: "" if name.casefold() in NO_DONOR else name
+    )
     return coded if found.name("age_death") else coded | _age(found)
 
 
@@ -129,10 +149,9 @@ def _age(found: Columns) -> dict[str, pd.Series]:
     of another kind, such as "adult stage", tells no age. Ontology ids alone are not read.
     """
     stage = found.text("development_stage")
-    years = {name: _years_of_stage(name) for name in stage.unique()}
     return {
-        "age_death": stage.map(years).astype(float),
-        "age_censored": stage.str.contains("year-old and over", regex=False),
+        "age_death": coding.mapped(stage, _years_of_stage).astype(float),
+        "age_censored": coding.mapped(stage, lambda name: "year-old and over" in name),
     }
 
 
@@ -141,10 +160,11 @@ def _years_of_stage(stage: str) -> float:
     return float(match.group(1)) if match else np.nan
 
 
-def _refuse_swapped(obs: pd.DataFrame, var: pd.DataFrame, path: str) -> None:
+def _refuse_swapped(file: h5py.File) -> None:
+    obs, var = column_names(file, "obs"), column_names(file, "var")
     if "donor_id" in var and "donor_id" not in obs:
         raise ScswError(
-            f"{path} has its cells in var and its genes in obs",
+            f"{file.filename} has its cells in var and its genes in obs",
             expected="cells × genes",
             fix="transpose it: adata.T.write_h5ad(...)",
         )

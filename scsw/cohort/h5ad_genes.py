@@ -1,0 +1,81 @@
+"""The genes of an h5ad file of any origin: which names stand in ``var``, and under which column."""
+
+from __future__ import annotations
+
+import h5py
+import pandas as pd
+
+from scsw.cohort.genes import gene_frame
+from scsw.cohort.h5ad import members, read_columns
+from scsw.errors import ScswError
+
+SYMBOLS = (
+    "feature_name", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "symbol", "SYMBOL",
+    "hgnc_symbol",
+)  # fmt: skip
+IDS = (
+    "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "ENSEMBL", "ensembl",
+    "feature_id",
+)  # fmt: skip
+
+
+def genes_of_h5ad(file: h5py.File, key: str) -> pd.DataFrame:
+    """Return the genes of a matrix.
+
+    The index of ``var`` holds Ensembl ids or symbols; the other name is taken from the first
+    column that usually holds it.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    key
+        The matrix, such as ``X`` or ``raw/X``; the latter has genes of its own.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table of `scsw.cohort.genes.gene_frame`.
+
+    Raises
+    ------
+    ScswError
+        If the genes are those of another species.
+    """
+    where = f"{_table(file, key)} of {file.filename}"
+    var = read_columns(file, "var", [*SYMBOLS, *IDS])
+    own = read_columns(file, _table(file, key), [*SYMBOLS, *IDS])
+    names = pd.Series(own.index, dtype=object)
+    _refuse_other_species(names, where)
+    if _share(names, r"ENSG\d{11}") > 0.5:
+        return gene_frame(_column(own, var, SYMBOLS), names, where)
+    are_numbers = _share(names, r"\d+$") == 1
+    symbols = _column(own, var, SYMBOLS) if are_numbers else names
+    return gene_frame(symbols, _column(own, var, IDS), where)
+
+
+def _table(file: h5py.File, key: str) -> str:
+    return "raw/var" if key.startswith("raw/") and "var" in members(file, "raw") else "var"
+
+
+def _column(own: pd.DataFrame, var: pd.DataFrame, names: tuple[str, ...]) -> pd.Series | None:
+    """Return the first column there is; `var` may hold names that the matrix's own table lacks."""
+    for name in names:
+        if name in own:
+            return own[name]
+        if name in var:
+            return var[name][~var.index.duplicated()].reindex(own.index)
+    return None
+
+
+def _share(names: pd.Series, pattern: str) -> float:
+    return float(names.str.match(pattern).mean()) if len(names) else 0.0
+
+
+def _refuse_other_species(names: pd.Series, where: str) -> None:
+    """Raise if the Ensembl ids are not human, such as ENSMUSG00000019969."""
+    if _share(names, r"ENS[A-Z]{2,6}G\d{11}") > 0.5:
+        raise ScswError(
+            f"{where} names genes of another species, such as {names.iloc[0]}",
+            expected="human genes, as symbols or Ensembl ids (ENSG…)",
+        )

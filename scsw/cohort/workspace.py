@@ -1,0 +1,57 @@
+"""A folder for the temporary files of one step, used again after an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from scsw.errors import ScswError
+from scsw.files import write_json
+
+_KEY = "key.json"
+
+
+@contextlib.contextmanager
+def workspace(folder: str | Path, key: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder for temporary files; what an interrupted run of the same `key` left is there.
+
+    The folder is removed when the block succeeds, and when it fails through a user's mistake. It
+    stays when the run is killed.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    key
+        All that the temporary files depend on; with any other key they are thrown away.
+    """
+    folder, text = Path(folder), json.dumps(key, sort_keys=True, default=str)
+    known = folder / _KEY
+    if not known.exists() or json.loads(known.read_text()) != text:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(text, known)
+    try:
+        yield folder
+    except ScswError:
+        _remove(folder)
+        raise
+    _remove(folder)
+
+
+def file_state(path: str | Path) -> list[Any]:
+    """Return what tells a file from others of its name: path, size, time of its last change."""
+    status = Path(path).stat()
+    return [str(Path(path).resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder, and a ``.work`` around it that held nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name == ".work":
+        with contextlib.suppress(OSError):  # another step's folder stands there
+            folder.parent.rmdir()

@@ -1,0 +1,1 @@
+"""Getting cohort files: from S3, CELLxGENE Discover and Synapse."""

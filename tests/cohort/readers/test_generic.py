@@ -1,0 +1,223 @@
+"""Any h5ad: usual column names are found, and codes are refused until the user explains them."""
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import pytest
+
+from scsw.cohort.readers import generic
+from scsw.cohort.request import Request
+from scsw.cohort.sources import choose, input_files
+from scsw.errors import ScswError
+from tests.cohort import layouts
+from tests.cohort.readers.layout_generic import TYPES, stored_counts, write
+from tests.cohort.readers.running import refused, run
+
+NAMED = {"donor_id": "Donor", "cell_type": "Cell Type"}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("own") / "own.h5ad")
+
+
+def read(path, **asked):
+    return generic.read(Request(path, **asked))
+
+
+def donors_of(found):
+    return found.obs.astype({"donor_id": str}).drop_duplicates("donor_id").set_index("donor_id")
+
+
+def test_it_is_the_last_resort_if_the_donors_and_types_columns_are_known(path, tmp_path):
+    donor, cell_type = (NAMED[field] for field in ("donor_id", "cell_type"))
+    name, reason = choose("auto", path, NAMED)
+    assert name == "generic" and repr(donor) in reason and repr(cell_type) in reason
+    assert choose("auto", path)[0] == "generic"  # by their usual names
+    assert choose("generic", path) == ("generic", "named by the user")
+    adata = ad.read_h5ad(path)
+    adata.obs = adata.obs.drop(columns=list(generic.usual_columns(list(adata.obs))["cell_type"]))
+    adata.write_h5ad(tmp_path / "untyped.h5ad")
+    with pytest.raises(ScswError, match=r"no known layout.*--donor-column and --cell-type-column"):
+        choose("auto", tmp_path / "untyped.h5ad")
+    assert input_files("generic", str(path), {"cells": "t.csv"}) == [str(path), "t.csv"]
+
+
+def test_no_other_source_s_files_are_taken(tmp_path):
+    path = layouts.write_sea_ad(tmp_path / "s.h5ad")
+    assert choose("auto", path, {"donor_id": "Donor ID", "cell_type": "Subclass"})[0] == "sea_ad"
+
+
+def test_usual_names_and_words(path):
+    obs = read(path).obs
+    donors = donors_of(read(path))
+    assert donors.index.tolist() == [f"K{d}" for d in range(8)]
+    assert donors["braak"].tolist() == [0, 2, 4, 6, -1, 0, 2, 4]
+    assert donors["cerad"].tolist() == [0, 1, 2, 3] * 2
+    assert donors["adnc"].tolist() == [0, 1, 2, 3] * 2
+    assert donors["cognition"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert donors["sex"].tolist() == ["female", "male"] * 4
+    assert donors["apoe_genotype"].tolist() == ["34", "33", "24", ""] * 2
+    assert donors["age_death"].tolist() == [70, 71, 72, 73, 74, 75, 76, 90]
+    assert donors["age_censored"].tolist() == [False] * 7 + [True]
+    assert set(donors["pmi"]) == {4.5} and set(donors["region"]) == {"entorhinal cortex"}
+    assert donors["batch"].tolist() == [f"L{d}" for d in range(8)]
+    assert set(obs["source:diagnosis"]) == {"AD", "Control"}  # no measure of cognition
+    assert dict(zip(obs["cell_type"], obs["cell_class"], strict=True)) == dict(
+        zip(TYPES, ["excitatory", "glia", "immune", "vascular"], strict=True)
+    )
+
+
+def test_the_user_s_columns_come_first(tmp_path):
+    def two(a):
+        a.obs["subject"], a.obs["fine"] = a.obs["Donor"] + "x", a.obs["Cell Type"] + "_1"
+
+    path = write(tmp_path / "own.h5ad", two)
+    asked = {"donor_id": "subject", "cell_type": "fine", "braak": ""}
+    found = read(path, columns=asked)
+    assert found.obs["donor_id"].iloc[0] == "K0x" and set(found.obs["braak"]) == {-1}
+    assert set(found.obs["cell_type"]) == {f"{name}_1" for name in TYPES}
+    assert read(path).obs["donor_id"].iloc[0] == "K0"
+
+
+CODES = [
+    ("Sex", ["0", "1"], {"sex": {"0": "female", "1": "male"}}, ["female", "male"]),
+    ("CERAD", [4, 1], {"cerad": {4: 0, 1: 3}}, [0, 3]),  # YAML reads 4 as a number
+    ("ADNC", ["1", "3"], {"adnc": {"1": 1, "3": 3}}, [1, 3]),
+    ("Cognitive_Status", ["NCI", "5"], {"cognition": {"5": 2}}, [0, 2]),
+    ("Braak stage", ["I/II", "V"], {"braak": {"I/II": 2}}, [2, 5]),
+    ("APOE", ["e4 carrier", "33"], {"apoe_genotype": {"e4 carrier": ""}}, ["", "33"]),
+]
+
+
+@pytest.mark.parametrize(("column", "codes", "values", "expected"), CODES)
+def test_codes_are_refused_until_the_user_explains_them(tmp_path, column, codes, values, expected):
+    def coded(a):
+        a.obs[column] = np.array(codes)[(a.obs["Donor"] == "K1").to_numpy().astype(int)]
+
+    path = write(tmp_path / "own.h5ad", coded)
+    field = next(iter(values))
+    places = ", ".join(f"'{code}': …" for code in sorted(map(str, codes)))
+    with pytest.raises(ScswError) as caught:
+        read(path)
+    assert f"column '{column}' holds " in str(caught.value)
+    assert f"`values: {{{field}: {{{places}}}}}`" in str(caught.value)
+    found = donors_of(read(path, values=values))
+    assert found[field].tolist()[:2] == expected
+
+
+def test_a_class_column_stands_before_the_type_s_name(tmp_path):
+    def classed(a):
+        a.obs["class"] = np.where(a.obs["Cell Type"] == "Astrocyte", "NN", "")
+
+    path = write(tmp_path / "own.h5ad", classed)
+    assert set(read(path).obs["cell_class"]) == {"excitatory", "glia", "immune", "vascular"}
+    mapped = read(path, values={"cell_class": {"NN": "other"}}).obs  # still told by its name
+    assert set(mapped["cell_class"]) == {"excitatory", "glia", "immune", "vascular"}
+    mapped = read(path, values={"cell_class": {"NN": "vascular"}}).obs
+    assert set(mapped["cell_class"]) == {"excitatory", "immune", "vascular"}
+
+
+@pytest.mark.parametrize("place", ["raw", "layers", "X"])
+def test_counts_wherever_they_stand(tmp_path, place):
+    def moved(a):
+        counts = a.layers.pop("counts")
+        if place == "raw":
+            a.raw = ad.AnnData(X=counts, obs=a.obs, var=a.var)
+        elif place == "layers":
+            a.layers["Raw"] = counts.tocsc()
+        else:
+            a.X = counts.toarray()
+
+    found = read(write(tmp_path / "own.h5ad", moved))
+    assert (layouts.read_counts(found.counts, tmp_path) != stored_counts()).nnz == 0
+
+
+def test_the_user_s_counts_are_taken_and_checked(path, tmp_path):
+    assert read(path, counts="layers/counts").counts.where.startswith("layers/counts of")
+    message = "X of .* not whole.*layers/counts of this file holds whole numbers: name it with"
+    refused(message, path, tmp_path / "out", source="generic", counts="X")
+    refused("has no matrix layers/no", path, tmp_path / "out", source="generic", counts="layers/no")
+
+
+@pytest.mark.parametrize("form", ["ids", "numbers"])
+def test_genes_by_id_or_number(tmp_path, form):
+    def renamed(a):
+        a.var = pd.DataFrame(
+            {"gene_name": a.var_names, "ensembl_id": a.var["gene_ids"].to_numpy()},
+            index=a.var["gene_ids"] + ".3" if form == "ids" else [str(n) for n in range(a.n_vars)],
+        )
+
+    genes = read(write(tmp_path / "own.h5ad", renamed)).genes
+    assert genes["symbol"].tolist() == list(layouts.GENES)
+    assert genes["ensembl_id"].tolist() == list(layouts.GENES.values())
+
+
+def test_labels_from_a_table(tmp_path):
+    path = write(tmp_path / "own.h5ad", lambda a: a.obs.drop(columns="Cell Type", inplace=True))
+    labels = pd.DataFrame({"cluster": np.resize(["a", "b", "c"], 100), "braak": "V"})
+    labels.index = [f"cell{n}" for n in range(100)]
+    labels.to_csv(tmp_path / "labels.csv")
+    asked = {"tables": {"cells": str(tmp_path / "labels.csv")}, "columns": {"cell_type": "cluster"}}
+    found = read(path, **asked)
+    assert found.obs["cell_type"].tolist()[:4] == ["a", "b", "c", "a"]
+    assert found.excluded["no_cell_type"].sum() == 28
+    assert found.obs["braak"].tolist() == [5] * 100 + [-1] * 28  # before obs's "Braak stage"
+    assert found.files == [path, tmp_path / "labels.csv"]
+
+
+def test_the_step(path, tmp_path):
+    run(path, tmp_path / "out", columns=NAMED)
+    made = ad.read_h5ad(tmp_path / "out" / "cohort.h5ad")
+    columns = [list(layouts.GENES).index(name) for name in made.var_names]
+    assert (stored_counts()[:, columns] != made.X).nnz == 0
+    assert made.uns["scsw"]["source"] == "generic"
+
+
+def drop(*names):
+    return lambda a: a.obs.drop(columns=list(names), inplace=True)
+
+
+def log_values(a):
+    del a.layers["counts"]
+
+
+def mouse(a):
+    a.var_names = [f"ENSMUSG{n:011d}" for n in range(a.n_vars)]
+
+
+def age_range(a):
+    a.obs["Age at Death"] = "70-79"
+
+
+def two_sexes(a):
+    a.obs["Sex"] = np.resize(["F", "M"], a.n_obs)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (drop("Donor"), "no column for donor_id; its columns are Cell Type.*a column for it"),
+        (drop("Cell Type"), "no column for cell_type"),
+        (log_values, "no matrix of .* holds whole numbers: X holds values that are not whole"),
+        (mouse, "genes of another species"),
+        (age_range, "'Age at Death' holds '70-79'.*`values: {age_death: {'70-79': …}}`"),
+        (two_sexes, "donor 'K0' has several values of sex"),
+    ],
+)
+def test_malformed(edit, message, tmp_path):
+    path = write(tmp_path / "own.h5ad", edit)
+    refused(message, path, tmp_path / "out", source="generic")
+
+
+def test_a_field_or_column_that_is_not_there(path, tmp_path):
+    out = tmp_path / "out"
+    refused("the field 'colour'", path, out, source="generic", columns={"colour": "Sex"})
+    refused("the field 'colour'", path, out, source="generic", values={"colour": {"a": 1}})
+    refused("names a column that", path, out, source="generic", columns={"sex": "no"})
+
+
+def test_a_folder_and_a_file_of_another_kind(tmp_path):
+    refused("is a folder", tmp_path, tmp_path / "out", source="generic")
+    (tmp_path / "t.csv").write_text("a,b\n")
+    refused("cannot be opened as HDF5", tmp_path / "t.csv", tmp_path / "out", source="generic")
