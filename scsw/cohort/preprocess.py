@@ -26,7 +26,7 @@ from scsw.cohort.qc import QcLog, check_cell_types
 from scsw.cohort.qc_tables import donor_table
 from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort
-from scsw.cohort.sources import NAMED, choose, reader
+from scsw.cohort.sources import NAMED, choose, reader, shipped_readers
 from scsw.cohort.spool import Spool
 from scsw.cohort.workspace import file_state, workspace
 from scsw.errors import ScswError
@@ -117,7 +117,7 @@ def preprocess(
         inputs.update(_inputs(found, checkpoint, settings))
         limit = block_values(settings.memory_gb, len(found.obs))
         key = {
-            "code": code_hash("scsw.cohort.preprocess"),
+            "code": code_hash("scsw.cohort.preprocess", *shipped_readers()),
             "files": [file_state(file) for file in (reader(source).__file__, *found.files)],
             "limit": limit,
             **parameters,

@@ -59,6 +59,8 @@ class _Lines:
         self._told = now
         rate = (self._done - self._begun_at) / (now - self._begun)
         left = (self._total - self._done) / rate / 60
-        self._console.print(
-            f"{self._what}: {self._done:,} of {self._total:,}, about {left:.0f} min left"
-        )
+        self._console.print(f"{self._what}: {self._done:,} of {self._total:,}, {_told(left)} left")
+
+
+def _told(minutes: float) -> str:
+    return "less than a minute" if minutes < 1 else f"about {minutes:.0f} min"

@@ -33,6 +33,12 @@ def reader(name: str) -> ModuleType:
     return importlib.import_module(f"scsw.cohort.readers.{name}")
 
 
+def shipped_readers() -> list[str]:
+    """Return the modules of scsw's own readers, for hashes of code."""
+    folder = Path(readers.__file__).parent
+    return [f"{readers.__name__}.{name}" for name in names() if (folder / f"{name}.py").exists()]
+
+
 def check_source(source: str) -> None:
     """Raise a `ScswError` if `source` names no source, no family of them, and is not ``auto``."""
     if source != AUTO and not members(source):

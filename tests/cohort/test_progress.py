@@ -43,6 +43,13 @@ def test_what_an_earlier_run_had_done_does_not_make_it_look_faster(clock, capsys
     assert "91,000 of 100,000" in line and "about 9 min left" in line
 
 
+def test_the_last_minute(clock, capsys):
+    with progress("reading cells", 1000) as advance:
+        clock.now = 60.0
+        advance(900)
+    assert "900 of 1,000, less than a minute left" in capsys.readouterr().err
+
+
 def test_a_short_step_says_nothing(clock, capsys):
     with progress("reading cells", 10) as advance:
         clock.now = 1.0
