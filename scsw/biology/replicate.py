@@ -22,7 +22,7 @@ from scsw.biology.tables import (
     read_columns,
     typed,
 )
-from scsw.files import write_table
+from scsw.files import require, write_table
 from scsw.provenance import recorded
 from scsw.settings import section_settings
 
@@ -80,6 +80,7 @@ def replicate(
         simulated=simulated,
     ):
         cohorts = [_read(name, folder, seeds) for name, folder, seeds in compared]
+        donors = {name: _donors(folder) for name, folder, _ in compared}
         libraries = read_libraries(enrich_settings.gene_sets) if compared else {}
         genes, pathways, stages = [], [], []
         for index, (a, b) in enumerate(combinations(cohorts, 2)):
@@ -88,9 +89,12 @@ def replicate(
             limits = {"permutations": settings.permutations, "rng": rng}
             in_genes = compare_genes(a, b, **limits)
             pairs = in_genes.loc[in_genes["view"].eq("read_in"), ["candidate_a", "candidate_b"]]
-            genes.append(in_genes)
-            pathways.append(compare_pathways(a, b, pairs, libraries, enrich_settings, **limits))
-            stages.append(compare_stages(a, b, pairs))
+            in_pathways = compare_pathways(a, b, pairs, libraries, enrich_settings, **limits)
+            # Regions of one study share people, whose agreement is no replication.
+            shared = {"n_shared_donors": len(donors[a.name] & donors[b.name])}
+            genes.append(in_genes.assign(**shared))
+            pathways.append(in_pathways.assign(**shared))
+            stages.append(compare_stages(a, b, pairs).assign(**shared))
         tables = {
             "genes": typed(_joined(genes), REPLICATED_GENES),
             "pathways": typed(_joined(pathways), REPLICATED_PATHWAYS),
@@ -103,15 +107,21 @@ def replicate(
 def _files(folder: str | Path, seeds: Sequence[int]) -> list[Path]:
     folder = Path(folder)
     scores = folder / "real" / str(seeds[0]) / "map" / "gene_scores.parquet"
-    return [scores, folder / "stages.parquet"]
+    return [scores, folder / "stages.parquet", folder / "donors.tsv"]
 
 
 def _read(name: str, folder: str | Path, seeds: Sequence[int]) -> Cohort:
-    scores, gathered = _files(folder, seeds)
+    scores, gathered, _ = _files(folder, seeds)
     stages = read_columns(gathered, STAGES)
     of_model = stages["arm"].eq("real") & stages["seed"].eq(seeds[0])
     gene_scores = read_columns(scores, GENE_SCORES, cell_type="all", view=VIEWS)
     return Cohort(name, seeds[0], gene_scores, stages[of_model])
+
+
+def _donors(folder: str | Path) -> set[str]:
+    """Return the people of a cohort; ids of one study mean the same person in all its files."""
+    path = require(Path(folder) / "donors.tsv")
+    return set(pd.read_csv(path, sep="\t", dtype=str, usecols=["donor_id"])["donor_id"])
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

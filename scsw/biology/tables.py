@@ -17,7 +17,7 @@ from scsw.files import require
 
 _MODEL = {"cohort": "text", "arm": "text", "seed": "int64"}
 _TEST = {"p": "float64", "q": "float64", "null": "text"}
-_PAIR_OF_COHORTS = {"cohort_a": "text", "cohort_b": "text"}
+_PAIR_OF_COHORTS = {"cohort_a": "text", "cohort_b": "text", "n_shared_donors": "int64"}
 _PAIR = {"candidate_a": "text", "candidate_b": "text"}
 
 # Columns that are read of gene_scores.parquet, where rows over all cells are used.

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from scsw.cohort.harmonise import SPLITS, UNDIVIDED
+from scsw.cohort.parked import ParkedTable
 from scsw.cohort.qc import QcLog, add_measures, check_cell_types, keep_cells
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.cohort.source_cohort import SourceCohort
@@ -23,7 +24,7 @@ class KeptCells:
     Attributes
     ----------
     obs
-        Their annotation, with measures and split.
+        Their annotation, with measures and split; on disk.
     keep
         Which cells of the source they are; bool, shape (cells of the source,).
     split_unit
@@ -34,7 +35,7 @@ class KeptCells:
         The table of `scsw.cohort.qc_tables.qc_histograms`.
     """
 
-    obs: pd.DataFrame
+    obs: ParkedTable
     keep: np.ndarray
     split_unit: str
     warnings: list[str]
@@ -42,14 +43,21 @@ class KeptCells:
 
 
 def kept_cells(
-    found: SourceCohort, spool: Spool, symbols: pd.Series, settings: SimpleNamespace, log: QcLog
+    found: SourceCohort,
+    parked: ParkedTable,
+    spool: Spool,
+    symbols: pd.Series,
+    settings: SimpleNamespace,
+    log: QcLog,
 ) -> KeptCells:
     """Apply quality control and divide the donors.
 
     Parameters
     ----------
     found
-        The source; its ``obs`` is given up, since millions of rows are not held twice.
+        The source, without its annotation.
+    parked
+        The annotation; the file is used for that of the kept cells too.
     spool
         Its counts, measured.
     symbols
@@ -64,8 +72,7 @@ def kept_cells(
     ScswError
         If no cell is left, or cells of one type only.
     """
-    obs = add_measures(found.obs, spool.measures(), symbols)
-    found.obs = found.obs.iloc[:0]
+    obs = add_measures(parked.read(), spool.measures(), symbols)
     if found.not_for_training:
         # A panel of a few genes cannot reach thresholds that were made for whole transcriptomes.
         settings = SimpleNamespace(**{**vars(settings), "min_genes": 1, "min_counts": 1})
@@ -74,7 +81,8 @@ def kept_cells(
     histograms = qc_histograms(obs, keep)
     obs = obs[keep]
     if found.not_for_training:
-        return KeptCells(obs.assign(split=UNDIVIDED), keep, "none", found.warnings, histograms)
+        parked.replace(obs.assign(split=UNDIVIDED))
+        return KeptCells(parked, keep, "none", found.warnings, histograms)
     shares = {name: getattr(settings, name) for name in SPLITS}
     split = split_cells(obs, shares, settings.split_seed)
     obs["split"] = split.of_cell.astype("category")
@@ -82,7 +90,8 @@ def kept_cells(
     check_cell_types(obs.loc[known, "cell_type"], log)
     keep[np.flatnonzero(keep)[~known]] = False
     warnings = [*found.warnings, *split.warnings]
-    return KeptCells(obs if known.all() else obs[known], keep, split.unit, warnings, histograms)
+    parked.replace(obs if known.all() else obs[known])
+    return KeptCells(parked, keep, split.unit, warnings, histograms)
 
 
 def _types_in_training(obs: pd.DataFrame, split: Split, log: QcLog) -> np.ndarray:

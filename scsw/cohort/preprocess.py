@@ -21,6 +21,7 @@ from scsw.cohort.harmonise import harmonise, validate
 from scsw.cohort.kept_cells import KeptCells, kept_cells
 from scsw.cohort.kept_genes import KeptGenes, kept_genes, read_vocabulary
 from scsw.cohort.memory import block_values
+from scsw.cohort.parked import ParkedTable
 from scsw.cohort.progress import progress
 from scsw.cohort.qc import QcLog, check_cell_types
 from scsw.cohort.qc_tables import donor_table
@@ -150,8 +151,10 @@ def _preprocess(
 ) -> None:
     log = QcLog()
     groups, genes = unique_genes(found.genes)
-    spool = _spooled(found, folder, groups, genes, limit)
-    cells = kept_cells(found, spool, genes["symbol"], settings, log)
+    n_cells, parked = len(found.obs), ParkedTable(found.obs, folder / "obs.pickle")
+    found.obs = pd.DataFrame()
+    spool = _spooled(found, n_cells, folder, groups, genes, limit)
+    cells = kept_cells(found, parked, spool, genes["symbol"], settings, log)
     kept = kept_genes(spool, cells.keep, genes, len(groups), settings, checkpoint, log)
     h5ad = "spatial.h5ad" if found.not_for_training else "cohort.h5ad"
     for stale in out.glob(f".{h5ad}.*.part"):  # of a run that was killed while it wrote
@@ -198,11 +201,16 @@ def _inputs(
 
 
 def _spooled(
-    found: SourceCohort, folder: Path, groups: np.ndarray, genes: pd.DataFrame, limit: int
+    found: SourceCohort,
+    n_cells: int,
+    folder: Path,
+    groups: np.ndarray,
+    genes: pd.DataFrame,
+    limit: int,
 ) -> Spool:
     """Read the counts of the cells that the source does not leave out itself."""
-    keep = ~np.logical_or.reduce([np.zeros(len(found.obs), bool), *found.excluded.values()])
-    spool = Spool(folder / "cells", len(found.obs), len(genes))
+    keep = ~np.logical_or.reduce([np.zeros(n_cells, bool), *found.excluded.values()])
+    spool = Spool(folder / "cells", n_cells, len(genes))
     is_mito = genes["symbol"].str.startswith("MT-").to_numpy(bool)
     spool.fill(found.counts, groups, is_mito, keep, limit)
     return spool
@@ -232,7 +240,8 @@ def _nonempty(cells: KeptCells, filled: np.ndarray, log: QcLog) -> tuple[pd.Data
     """
     n_empty = (~filled).sum()
     log.add("cells", "no_matched_counts", len(filled), n_empty, "at least one expressed token")
-    obs = cells.obs if filled.all() else cells.obs[filled]
+    obs = cells.obs.read()
+    obs = obs if filled.all() else obs[filled]
     check_cell_types(obs["cell_type"], log)
     return obs, np.flatnonzero(cells.keep)[filled]
 

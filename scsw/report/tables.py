@@ -63,14 +63,15 @@ OF_REAL_MODEL = (
 ).split()
 REPLICATION = {
     "genes": (
-        "cohort_a cohort_b seed_a seed_b candidate_a candidate_b view n_genes spearman p q null"
+        "cohort_a cohort_b n_shared_donors seed_a seed_b candidate_a candidate_b view n_genes "
+        "spearman p q null"
     ).split(),
     "pathways": (
-        "cohort_a cohort_b candidate_a candidate_b library n_sets spearman p q null"
+        "cohort_a cohort_b n_shared_donors candidate_a candidate_b library n_sets spearman p q null"
     ).split(),
     "stages": (
-        "cohort_a cohort_b candidate_a candidate_b cell_class stage beta_a beta_b same_sign p q "
-        "null"
+        "cohort_a cohort_b n_shared_donors candidate_a candidate_b cell_class stage beta_a beta_b "
+        "same_sign p q null"
     ).split(),
 }
 

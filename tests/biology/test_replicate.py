@@ -78,6 +78,8 @@ def cohorts(tmp_path, make_scores):
         (folder / "real" / str(seeds[0]) / "map").mkdir(parents=True)
         scores[name].to_parquet(folder / "real" / str(seeds[0]) / "map" / "gene_scores.parquet")
         stages[name].to_parquet(folder / "stages.parquet")
+        people = pd.DataFrame({"split": "train", "donor_id": ["00000017", "H1", f"of {name}"]})
+        people.to_csv(folder / "donors.tsv", sep="\t", index=False)
         folders.append((name, folder, seeds))
     return folders
 
@@ -103,6 +105,11 @@ def compare(cohorts, out, enrich_settings=None):
     options = {"settings": SETTINGS, "enrich_settings": enrich_settings, "simulated": True}
     replicate(cohorts, out, **options)
     return {name: pd.read_parquet(out / f"{name}.parquet") for name in COLUMNS}
+
+
+def test_people_of_both_cohorts_are_counted(run, cohorts, tmp_path):
+    for table in run(cohorts, tmp_path / "out").values():
+        assert set(table["n_shared_donors"]) == {2}
 
 
 def test_columns_and_models_compared(run, cohorts, tmp_path):

@@ -216,7 +216,7 @@ def _replication(root: Path, shape: Shape) -> Path:
     folder.mkdir()
     rng = np.random.default_rng(5)
     a, b = shape.cohorts[:2]
-    pair = {"cohort_a": a, "cohort_b": b, "candidate_a": "ffn_down.b0.r1.c1"}
+    pair = {"cohort_a": a, "cohort_b": b, "n_shared_donors": 0, "candidate_a": "ffn_down.b0.r1.c1"}
     pair |= {"candidate_b": "ffn_down.b0.r2.c2", "null": "gene permutation"}
     rows = [
         pair | {"seed_a": i, "seed_b": i, "view": view, "n_genes": 900, "spearman": r, "p": 0.1}

@@ -159,3 +159,16 @@ def test_replication_counts_what_agrees_in_direction(tmp_path):
     module = SECTIONS["replication"][1]
     text = module.reading(module.numbers(tables))[0]
     assert text.startswith("Against other, 3 of 9 gene-score comparisons (1 in the same direction)")
+
+
+def test_people_of_two_cohorts_are_no_replication(tmp_path):
+    run = write_run(tmp_path, Shape(**(TINY | {"cohorts": ("simcohort", "other")})))
+    tables = read_tables(
+        run.folder, config=run.config, cohort=run.cohort, replication_dir=run.replication
+    )
+    module = SECTIONS["replication"][1]
+    assert "independent" not in module.reading(module.numbers(tables))[0]
+    for table in tables.replication.values():
+        table["n_shared_donors"] = 7
+    text = module.reading(module.numbers(tables))[0]
+    assert "7 donors of this cohort are in other as well" in text

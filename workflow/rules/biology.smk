@@ -129,6 +129,7 @@ rule replicate:
     input:
         stages=[f"{RUN}/{cohort}/stages.parquet" for cohort in COHORTS],
         scores=[f"{real_folders(c)[0]}/map/gene_scores.parquet" for c in COHORTS],
+        donors=[f"{RUN}/{cohort}/donors.tsv" for cohort in COHORTS],
         gene_sets=GENE_SETS,
     output:
         tables=[f"{RUN}/replication/{name}.parquet" for name in ("genes", "pathways", "stages")],

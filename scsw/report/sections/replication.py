@@ -29,6 +29,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "alpha": alpha,
         "others": [name for name in cohorts if name != t.cohort],
         "compared": compared,
+        "shared_donors": _shared_donors(t),
         "n_same_sign": int(stages["same_sign"].astype(bool).sum()),
         "n_slopes": len(stages),
     }
@@ -53,7 +54,23 @@ def reading(n: dict[str, Any]) -> list[str]:
             f" {words.count(n['n_same_sign'])} of {words.several(n['n_slopes'], 'stage slope')} "
             "have the same sign in both cohorts."
         )
+    for other, n_shared in n["shared_donors"].items():
+        text += (
+            f" {words.several(n_shared, 'donor')} of this cohort {'is' if n_shared == 1 else 'are'}"
+            f" in {other} as well, so agreement with it is no independent evidence."
+        )
     return [text]
+
+
+def _shared_donors(t: Tables) -> dict[str, int]:
+    """Return the cohorts that have donors of this one, and how many."""
+    shared = {}
+    for table in t.replication.values():
+        for row in table[["cohort_a", "cohort_b", "n_shared_donors"]].itertuples(index=False):
+            other = row.cohort_b if row.cohort_a == t.cohort else row.cohort_a
+            if row.n_shared_donors:
+                shared[str(other)] = int(row.n_shared_donors)
+    return shared
 
 
 def _direction(found: dict[str, Any]) -> str:
