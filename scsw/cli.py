@@ -24,7 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Super-weight-like control points of scGPT models fine-tuned on Alzheimer's cohorts.",
 )
-
 Input = Annotated[Path, typer.Argument(help="File or folder to read.")]
 Cohort = Annotated[Path, typer.Option(help="cohort.h5ad, as `scsw preprocess` writes it.")]
 Model = Annotated[Path, typer.Argument(help="scGPT folder.")]
@@ -37,6 +36,9 @@ Settings = Annotated[
 Arm = Annotated[str, typer.Option(help="Arm of the run, written into the tables.")]
 Seed = Annotated[int, typer.Option(help="Seed.")]
 Column = Annotated[str | None, typer.Option(help="Column to read in place of the layout's own.")]
+Work = Annotated[
+    Path | None, typer.Option(help="Folder for temporary files; by default beside the output.")
+]
 Simulated = Annotated[bool, typer.Option("--simulated", help="Say so in the provenance.")]
 
 
@@ -124,9 +126,7 @@ def preprocess(
     training: Annotated[
         bool, typer.Option("--training", help="Refuse sources that no model can be trained on.")
     ] = False,
-    work: Annotated[
-        Path | None, typer.Option(help="Folder for temporary files; by default below --out.")
-    ] = None,
+    work: Work = None,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads that compress; no result depends on them.")
     ] = None,
@@ -213,12 +213,13 @@ def finetune(
     config: Settings = None,
     arm: Arm = "real",
     seed: Seed = 0,
+    work: Work = None,
 ) -> None:
     """Fine-tune scGPT: masked expression, cell embedding, cell type."""
     settings, compute = sections(config, "finetune", "compute")
     from scsw.scgpt.finetune import finetune as run
 
-    run(start, cohort, out, settings=settings, compute=compute, arm=arm, seed=seed)
+    run(start, cohort, out, settings=settings, compute=compute, arm=arm, seed=seed, work=work)
 
 
 @app.command()

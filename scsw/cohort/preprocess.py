@@ -29,11 +29,11 @@ from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort
 from scsw.cohort.sources import NAMED, choose, reader, shipped_readers
 from scsw.cohort.spool import Spool
-from scsw.cohort.workspace import file_state, workspace
 from scsw.errors import ScswError
 from scsw.files import whole
 from scsw.provenance import recorded
 from scsw.resources import resource
+from scsw.workspace import file_state, temporary_folder, workspace
 
 TABLES = ("vocab.json", "qc.tsv", "qc_histograms.tsv", "coverage.tsv", "donors.tsv")
 
@@ -123,21 +123,9 @@ def preprocess(
             "limit": limit,
             **parameters,
         }
-        with workspace(_temporary(work, out), key) as folder:
+        with workspace(temporary_folder("preprocess", work, out), key) as folder:
             facts = {"cohort": cohort, "source": source, "simulated": bool(simulated)}
             _preprocess(found, folder, out, settings, checkpoint, limit, facts)
-
-
-def _temporary(work: str | Path | None, out: Path) -> Path:
-    """Name the folder for temporary files; in a user's folder it is one of this run's alone.
-
-    It is emptied and removed, and a user may name a folder that holds other files, or for several
-    cohorts the same one.
-    """
-    if work is None:
-        return out / ".work" / "preprocess"
-    own = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:12]
-    return Path(work) / f"scsw-preprocess-{own}"
 
 
 def _preprocess(

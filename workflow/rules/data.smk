@@ -47,7 +47,7 @@ rule preprocess:
     params:
         path=lambda w: COHORTS[w.cohort]["path"],
         request=lambda w: request_options(COHORTS[w.cohort]),
-        work=f"{RUN}/.work/preprocess/{{cohort}}",
+        work=f"{RUN}/.work/preprocess",
         out=lambda w, output: os.path.dirname(output.cohort),
         config=json.dumps(
             {

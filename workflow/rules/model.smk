@@ -69,8 +69,10 @@ rule finetune:
         mem_mb=64000,
         runtime=2880,
     params:
+        work=f"{RUN}/.work/finetune",
         config=settings("finetune", "compute"),
         code=code_hash("scsw.scgpt.finetune"),
     shell:
         "scsw finetune {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
+        " --work {params.work:q}"
         " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from scsw.cohort.workspace import file_state, workspace
 from scsw.errors import ScswError
+from scsw.workspace import file_state, workspace
 
 
 class Killed(BaseException):

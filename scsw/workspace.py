@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,27 @@ def workspace(folder: str | Path, key: Mapping[str, Any]) -> Iterator[Path]:
         _remove(folder)
         raise
     _remove(folder)
+
+
+def temporary_folder(step: str, work: str | Path | None, out: str | Path) -> Path:
+    """Name a step's folder for temporary files; in a user's folder it is one of this run's alone.
+
+    It is emptied and removed, and a user may name a folder that holds other files, or the same one
+    for several runs.
+
+    Parameters
+    ----------
+    step
+        Name of the step.
+    work
+        The user's folder; None for ``.work`` in `out`.
+    out
+        The step's output.
+    """
+    if work is None:
+        return Path(out) / ".work" / step
+    own = hashlib.sha256(str(Path(out).resolve()).encode()).hexdigest()[:12]
+    return Path(work) / f"scsw-{step}-{own}"
 
 
 def file_state(path: str | Path) -> list[Any]:
