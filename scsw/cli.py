@@ -24,6 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Super-weight-like control points of scGPT models fine-tuned on Alzheimer's cohorts.",
 )
+checkpoint = typer.Typer(
+    no_args_is_help=True, help="Published scGPT models: get one, or look into a folder."
+)
+app.add_typer(checkpoint, name="checkpoint")
+
 Input = Annotated[Path, typer.Argument(help="File or folder to read.")]
 Cohort = Annotated[Path, typer.Option(help="cohort.h5ad, as `scsw preprocess` writes it.")]
 Model = Annotated[Path, typer.Argument(help="scGPT folder.")]
@@ -95,6 +100,37 @@ def fetch(
     from scsw.fetch.fetch import fetch as run
 
     run(address, out, sha256)
+
+
+@checkpoint.command("get")
+def checkpoint_get(
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="whole-human, brain, hf:owner/repository[@revision][/subfolder], or "
+            "gdrive:<folder id>."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="scGPT folder to write.")],
+    sha256: Annotated[str | None, typer.Option(help="sha256 that best_model.pt must have.")] = None,
+) -> None:
+    """Get a published scGPT model from Hugging Face or Google Drive, and check it."""
+    from scsw.fetch.checkpoint.get import get
+
+    get(address, out, sha256)
+
+
+@checkpoint.command("inspect")
+def checkpoint_inspect(
+    folder: Model,
+    cohort: Annotated[
+        Path | None, typer.Option(help="cohort.h5ad that the folder is to fit.")
+    ] = None,
+) -> None:
+    """Print what a scGPT folder holds, which weights load, and whether it fits a cohort."""
+    from scsw.scgpt.checkpoint_inspect import print_contents
+
+    print_contents(folder, cohort)
 
 
 @app.command()

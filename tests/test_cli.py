@@ -65,6 +65,8 @@ def test_help_is_quick_and_names_every_step_of_the_workflow():
         ),
         (["init", "--cohort", "y", "--out", "o", "--config", "[1]"], "neither JSON nor a file"),
         (["gather", "x/real/zero", "--out", "o"], "not folders of one model"),
+        (["checkpoint", "get", "human", "--out", "o"], "'human' is no address of a checkpoint"),
+        (["checkpoint", "inspect", "none"], "none does not exist"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_no_output(tmp_path, arguments, text):

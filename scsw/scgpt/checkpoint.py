@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ _DROPPED = {
 }
 # Parts that a checkpoint may lack, or hold for another label set.
 _REPLACEABLE = {
-    "cls_decoder.": "classifier of another label set",
+    "cls_decoder.": "the checkpoint has no classifier, or one of another label set",
     "mvc_decoder.": "the checkpoint has no MVC decoder",
 }
 
@@ -46,34 +47,69 @@ def load_weights(model: nn.Module, path: str | Path) -> pd.DataFrame:
     ScswError
         If a key is neither loaded nor named in this module's rules.
     """
-    given = {rename(key): (key, tensor) for key, tensor in read_state_dict(path).items()}
-    own = model.state_dict()
-    actions, problems, chosen = [], [], {}
+    given, own = read_state_dict(path), model.state_dict()
+    found = match_keys(given, own)
+    raise_problems(found, path)
+    loaded = found[found["action"] == "loaded"]
+    chosen = {row.key: given[row.source] for row in loaded.itertuples()}
+    model.load_state_dict({**own, **chosen})
+    return found[["key", "action", "reason"]]
+
+
+def match_keys(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> pd.DataFrame:
+    """Decide what becomes of every key, of a checkpoint and of a model; nothing is loaded.
+
+    Parameters
+    ----------
+    given
+        State dict of the checkpoint, in either naming. Only names and shapes are looked at.
+    own
+        State dict of the model; its tensors may lie on the device ``meta``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``key, source, action, reason``: `source` is the checkpoint's key ("" if it has none);
+        action is ``loaded``, ``re-initialised``, ``dropped``, or ``problem``, which no rule of
+        this module allows.
+    """
+    left: dict[str, str] = {}
+    rows = []
+    for key in given:
+        other = left.setdefault(rename(key), key)
+        if other != key:
+            rows.append((key, key, "problem", f"{key} and {other} are names of one tensor"))
     for name, value in own.items():
-        key, tensor = given.pop(name, (name, None))
+        source = left.pop(name, "")
+        tensor = given[source] if source else None
         if tensor is not None and tensor.shape == value.shape:
-            chosen[name] = tensor
-            reason = "" if key == name else f"renamed from {key}"
-            actions.append((name, "loaded", reason))
+            reason = "" if source == name else f"renamed from {source}"
+            rows.append((name, source, "loaded", reason))
         elif reason := _rule(name, _REPLACEABLE):
-            actions.append((name, "re-initialised", reason))
+            rows.append((name, source, "re-initialised", reason))
         elif tensor is None:
-            problems.append(f"{name} {tuple(value.shape)} is missing")
+            rows.append((name, "", "problem", f"{name} {tuple(value.shape)} is missing"))
         else:
-            problems.append(f"{name} is {tuple(tensor.shape)}, the model's {tuple(value.shape)}")
-    for name, (key, tensor) in given.items():
+            shapes = f"is {tuple(tensor.shape)}, the model's {tuple(value.shape)}"
+            rows.append((name, source, "problem", f"{name} {shapes}"))
+    for name, source in left.items():
         if reason := _rule(name, _DROPPED):
-            actions.append((key, "dropped", reason))
+            rows.append((source, source, "dropped", reason))
         else:
-            problems.append(f"{key} {tuple(tensor.shape)} has no place in the model")
-    if problems:
+            no_place = f"{source} {tuple(given[source].shape)} has no place in the model"
+            rows.append((source, source, "problem", no_place))
+    return pd.DataFrame(rows, columns=["key", "source", "action", "reason"])
+
+
+def raise_problems(found: pd.DataFrame, path: str | Path) -> None:
+    """Raise a `ScswError` that names every problem in a table of `match_keys`."""
+    problems = found.loc[found["action"] == "problem", "reason"]
+    if len(problems):
         raise ScswError(
             f"{path} does not fit the model: " + "; ".join(problems),
             expected="the weights of the model that args.json and vocab.json describe",
             fix="check that the three files belong together",
         )
-    model.load_state_dict({**own, **chosen})
-    return pd.DataFrame(actions, columns=["key", "action", "reason"])
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
@@ -98,6 +134,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
         raise ScswError(f"{path} is not a state dict", expected="a dictionary of tensors by name")
     return dict(state)
+
+
+def naming(keys: Iterable[str]) -> str:
+    """Return which names a state dict's attention weights have: ``flash``, ``plain`` or both."""
+    keys = list(keys)
+    flash = any(old in key for key in keys for old in _RENAMED)
+    plain = any(new in key for key in keys for new in _RENAMED.values())
+    return {(1, 0): "flash", (0, 1): "plain", (1, 1): "flash and plain"}.get((flash, plain), "none")
 
 
 def rename(key: str) -> str:

@@ -1,0 +1,1 @@
+"""`scsw checkpoint get`: a public scGPT folder from Hugging Face or Google Drive, checked."""
