@@ -2,8 +2,9 @@
 
 Nearly all the time of reading and writing a large h5ad goes into gzip. HDF5 hands out and takes
 chunks as they stand in the file, so that work is done here, on all cores. ISA-L decompresses, about
-twice as fast as zlib. It does not compress: in one run of the tests its output was not the same
-twice, and zlib's is. Files stay ordinary gzip-compressed HDF5.
+twice as fast as zlib. zlib compresses: the output of ISA-L was once seen to differ for the same
+input (its makers were asked about that in intel/isa-l issue 140). Files stay ordinary
+gzip-compressed HDF5.
 """
 
 from __future__ import annotations
