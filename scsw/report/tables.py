@@ -182,7 +182,7 @@ def read_tables(
         donors=_read(folder / "donors.tsv", DONORS),
         coverage=read_table(folder / "coverage.tsv"),
         history=_of_models(folder, real, "model/history.parquet", add_model=True),
-        performance=_kept(read_table(folder / "performance.parquet"), real + arms),
+        performance=_pooled(_kept(read_table(folder / "performance.parquet"), real + arms)),
         spikes=_spikes(folder, real + arms, arms),
         candidates=_of_models(folder, real + arms, "search/candidates.parquet", optional=arms),
         paths=_of_models(folder, real, "search/paths.parquet"),
@@ -300,6 +300,11 @@ def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame
         per_edit.append(mean_effect(edits))
         per_type.append(cell_type_effect(edits[edits["weight_set"] == "candidate"]))
     return pd.concat(per_edit, ignore_index=True), pd.concat(per_type, ignore_index=True)
+
+
+def _pooled(performance: pd.DataFrame) -> pd.DataFrame:
+    """Leave out the rows of single donors."""
+    return performance[performance["donor_id"] == "all"]
 
 
 def _kept(table: pd.DataFrame, models: list[tuple[str, int]]) -> pd.DataFrame:

@@ -15,16 +15,31 @@ from scsw.files import require
 
 # The flash backend names the same attention tensors differently.
 _RENAMED = {".self_attn.Wqkv.": ".self_attn.in_proj_"}
-# Parts of the pre-training model that a fine-tuning model does not have.
+# Parts that belong to the experimental batches of whoever trained the model: each is loaded whole
+# or not at all, since the first of three batches is not the first of five others.
+_BATCH_PARTS = ("batch_encoder.", "dsbn.", "grad_reverse_discriminator.")
+# Parts that a checkpoint may have and a model may lack.
 _DROPPED = {
     "flag_encoder.": "marks generated genes in pre-training",
     "grad_reverse_discriminator.": "adversary on batch labels",
+    "batch_encoder.": "embeds the checkpoint's own experimental batches",
+    "dsbn.": "norms the checkpoint's own experimental batches",
+    "bn.": "the model is built without batch norm",
+    "decoder.zero_logit.": "the model is built without the probability of zeros",
+    "mvc_decoder.W_zero_logit.": "the model is built without the probability of zeros",
 }
-# Parts that a checkpoint may lack, or hold for another label set.
+# Parts that a checkpoint may lack, or hold for something else.
 _REPLACEABLE = {
     "cls_decoder.": "the checkpoint has no classifier, or one of another label set",
-    "mvc_decoder.": "the checkpoint has no MVC decoder",
+    "mvc_decoder.": "the checkpoint has no MVC decoder, or one that reads batch labels or does not",
+    "batch_encoder.": "the checkpoint knows no experimental batches, or others",
+    "dsbn.": "the checkpoint norms no experimental batches, or others",
+    "bn.": "the checkpoint has no batch norm",
+    "grad_reverse_discriminator.": "the checkpoint has no adversary, or one of other batches",
+    "decoder.zero_logit.": "the checkpoint does not predict zeros, or not as this model",
 }
+# The decoder's first layer, twice as wide where it reads the batch embedding too.
+_READS_BATCHES = ("decoder.fc.0.weight",)
 
 
 def load_weights(model: nn.Module, path: str | Path) -> pd.DataFrame:
@@ -47,7 +62,12 @@ def load_weights(model: nn.Module, path: str | Path) -> pd.DataFrame:
     ScswError
         If a key is neither loaded nor named in this module's rules.
     """
-    given, own = read_state_dict(path), model.state_dict()
+    return load_state(model, read_state_dict(path), path)
+
+
+def load_state(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> pd.DataFrame:
+    """Load weights that `read_state_dict` read from `path`; else as `load_weights`."""
+    own = model.state_dict()
     found = match_keys(given, own)
     raise_problems(found, path)
     loaded = found[found["action"] == "loaded"]
@@ -79,16 +99,21 @@ def match_keys(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> pd.Dat
         other = left.setdefault(rename(key), key)
         if other != key:
             rows.append((key, key, "problem", f"{key} and {other} are names of one tensor"))
+    others = tuple(part for part in _BATCH_PARTS if not _same_part(part, given, own))
     for name, value in own.items():
         source = left.pop(name, "")
         tensor = given[source] if source else None
-        if tensor is not None and tensor.shape == value.shape:
+        fits = tensor is not None and tensor.shape == value.shape
+        if fits and not name.startswith(others):
             reason = "" if source == name else f"renamed from {source}"
             rows.append((name, source, "loaded", reason))
         elif reason := _rule(name, _REPLACEABLE):
             rows.append((name, source, "re-initialised", reason))
         elif tensor is None:
             rows.append((name, "", "problem", f"{name} {tuple(value.shape)} is missing"))
+        elif name in _READS_BATCHES and _one_reads_batches(tensor, value):
+            reason = "one of checkpoint and model reads batch labels in this layer, one does not"
+            rows.append((name, source, "re-initialised", reason))
         else:
             shapes = f"is {tuple(tensor.shape)}, the model's {tuple(value.shape)}"
             rows.append((name, source, "problem", f"{name} {shapes}"))
@@ -153,3 +178,16 @@ def rename(key: str) -> str:
 
 def _rule(name: str, rules: dict[str, str]) -> str | None:
     return next((reason for prefix, reason in rules.items() if name.startswith(prefix)), None)
+
+
+def _same_part(part: str, given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    theirs, ours = (
+        {key: tuple(x.shape) for key, x in state.items() if key.startswith(part)}
+        for state in (given, own)
+    )
+    return theirs == ours
+
+
+def _one_reads_batches(a: Tensor, b: Tensor) -> bool:
+    narrow, wide = sorted((tuple(a.shape), tuple(b.shape)), key=lambda shape: shape[-1])
+    return narrow[:-1] == wide[:-1] and 2 * narrow[-1] == wide[-1]

@@ -16,6 +16,7 @@ from scsw.cohort.read import cohort_facts
 from scsw.cohort.vocabulary import coverage, match_genes
 from scsw.errors import ScswError
 from scsw.scgpt.folder import check_vocabulary
+from scsw.scgpt.token_rows import unknown_tokens
 
 # Rows read at once, to sum up counts.
 _BLOCK = 20_000
@@ -30,10 +31,13 @@ class CohortFit:
     cohort
         Name of the cohort.
     same_vocabulary
-        Whether the cohort was matched to this very ``vocab.json``, as training asks.
+        Whether the cohort was matched to this very ``vocab.json``.
+    knows_genes
+        Whether the folder's vocabulary holds every gene of the cohort by name: its embeddings can
+        then be moved to the cohort's vocabulary.
     coverage
-        Where it was not: the table of `vocabulary.coverage` of the cohort's genes in the folder's
-        vocabulary; None where it was.
+        Where it does not: the table of `vocabulary.coverage` of the cohort's genes in the folder's
+        vocabulary; None where it does.
     types
         Cell types of the training donors, sorted.
     same_labels
@@ -42,6 +46,7 @@ class CohortFit:
 
     cohort: str
     same_vocabulary: bool
+    knows_genes: bool
     coverage: pd.DataFrame | None
     types: list[str]
     same_labels: bool | None
@@ -49,8 +54,13 @@ class CohortFit:
     def lines(self) -> Iterator[str]:
         """Yield the fit in sentences."""
         yield f"Cohort {self.cohort}:"
-        if self.coverage is None:
+        if self.same_vocabulary:
             yield "  vocabulary  identical: the cohort was matched to this vocab.json"
+        elif self.knows_genes:
+            yield (
+                "  vocabulary  another one, which holds every gene of the cohort by name: "
+                "`scsw init` moves each embedding to the row of its token"
+            )
         else:
             shares = self.coverage.set_index("matched_by")
             known = 1 - shares.loc["unmatched", ["gene_share", "count_share"]].astype(float)
@@ -83,16 +93,18 @@ def cohort_fit(
     folder, vocabulary, labels
         The folder, its ``vocab.json`` and its ``labels.json``.
     cohort
-        ``cohort.h5ad``. Its counts are read only if it was matched to another vocabulary.
+        ``cohort.h5ad``. Its counts are read only if genes of it are not in the folder's vocabulary.
     types
         `training_types` of the cohort.
     """
     facts = cohort_facts(cohort)
     same = _has_vocabulary(folder, facts)
+    knows = not unknown_tokens(cohort_genes(cohort), vocabulary)
     return CohortFit(
         cohort=facts["cohort"],
         same_vocabulary=same,
-        coverage=None if same else _coverage(cohort, vocabulary),
+        knows_genes=knows,
+        coverage=None if same or knows else _coverage(cohort, vocabulary),
         types=types,
         same_labels=None if labels is None else labels == types,
     )
@@ -105,6 +117,12 @@ def training_types(cohort: str | Path) -> list[str]:
         obs = read_columns(file, "obs", ["cell_type", "split"])
     training = obs.loc[obs["split"].astype(str) == "train", "cell_type"]
     return sorted(training.astype(str).unique())
+
+
+def cohort_genes(cohort: str | Path) -> list[str]:
+    """Return the names of a cohort's genes, as in its vocabulary."""
+    with open_h5ad(cohort) as file:
+        return read_columns(file, "var", ["symbol"])["symbol"].astype(str).tolist()
 
 
 def _has_vocabulary(folder: Path, facts: dict) -> bool:

@@ -15,12 +15,14 @@ from scsw.errors import ScswError
 from scsw.files import read_json, require, sha256
 from scsw.scgpt.checkpoint import match_keys, naming, raise_problems, read_state_dict
 from scsw.scgpt.checkpoint_cohort import CohortFit, cohort_fit, training_types
-from scsw.scgpt.model import new_model, read_args, read_vocabulary
+from scsw.scgpt.model import new_model, read_vocabulary
+from scsw.scgpt.model_args import read_model_args, trainable_args
 
 # What of args.json is shown, where it is there.
 _SHOWN = (
     "embsize nheads d_hid nlayers n_layers_cls dropout n_bins max_seq_len include_zero_gene "
-    "input_emb_style cell_emb_style pad_token pad_value mask_value MVC fast_transformer"
+    "input_emb_style cell_emb_style domain_spec_batchnorm use_batch_labels do_dab "
+    "explicit_zero_prob num_batch_labels pad_token pad_value mask_value MVC fast_transformer"
 ).split()
 _CLASSIFIER = "cls_decoder.out_layer.weight"
 
@@ -93,15 +95,16 @@ def inspect(folder: str | Path, cohort: str | Path | None = None) -> Contents:
     folder = require(folder)
     if not folder.is_dir():
         raise ScswError(f"{folder} is a file", expected="a scGPT folder")
-    args, vocabulary = read_args(folder), read_vocabulary(folder)
-    state = read_state_dict(folder / "best_model.pt")
+    vocabulary, state = read_vocabulary(folder), read_state_dict(folder / "best_model.pt")
+    args = read_model_args(folder, state)
     labels = _labels(folder)
     classifier = state.get(_CLASSIFIER)
     n_classes = None if classifier is None else int(classifier.shape[0])
     types = None if cohort is None else training_types(cohort)
     model_classes = _model_classes(types, labels, n_classes)
+    built = args if cohort is None else trainable_args(args, folder)  # as `scsw init` builds it
     with torch.device("meta"):
-        model = new_model(args, vocabulary, model_classes[0])
+        model = new_model(built, vocabulary, model_classes[0])
     return Contents(
         folder=folder,
         args=args,

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scsw.scgpt.kernel_dropout import draw
+from scsw.scgpt.packed_attention import attend_packed
+
 
 class EncoderLayer(nn.TransformerEncoderLayer):
     """A post-norm ReLU encoder layer with the parameter names of ``nn.TransformerEncoderLayer``.
@@ -36,6 +39,8 @@ class EncoderLayer(nn.TransformerEncoderLayer):
             layer.dropout.p,
             layer_norm_eps=layer.norm1.eps,
             batch_first=True,
+            device=layer.linear1.weight.device,
+            dtype=layer.linear1.weight.dtype,
         )
         ours.load_state_dict(layer.state_dict())
         return ours.train(layer.training)  # a new module would have its dropout on
@@ -60,6 +65,32 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         first = src[:, :1]
         attended = self.attend(first, src, src_key_padding_mask)
         return self.feed_forward(self.norm1(first + self.dropout1(attended)))
+
+    def forward_packed(
+        self, x: Tensor, offsets: Tensor, lengths: list[int] | None, longest: int
+    ) -> Tensor:
+        """Run the layer on packed tokens, shape (tokens, d_model); see `PackedBatch`."""
+        qkv = F.linear(x, self.self_attn.in_proj_weight, self.self_attn.in_proj_bias)
+        qkv = qkv.view(len(x), 3, self.self_attn.num_heads, -1)
+        dropout = self.self_attn.dropout if self.training else 0.0
+        attended = attend_packed(qkv, offsets, lengths, longest, dropout)
+        attended = self.self_attn.out_proj(attended.flatten(1))
+        kernels = lengths is None
+        x = self._residual(x, attended, self.norm1, self.dropout1, kernels)
+        hidden = self.linear2(self.dropout(F.relu(self.linear1(x))))
+        return self._residual(x, hidden, self.norm2, self.dropout2, kernels)
+
+    def _residual(
+        self, x: Tensor, y: Tensor, norm: nn.LayerNorm, dropout: nn.Dropout, kernels: bool
+    ) -> Tensor:
+        """Return ``norm(x + dropout(y))``, summed in float32 also where x is in half precision."""
+        if not kernels:
+            return norm(at_least_float(x) + dropout(y)).to(x.dtype)
+        from scsw.scgpt.norm_kernels import residual_norm  # needs Triton
+
+        p = dropout.p if self.training else 0.0
+        numbers = draw((len(x),), x.shape[1], p, x.device)
+        return residual_norm(x, y, norm.weight, norm.bias, norm.eps, p, *numbers)[0]
 
     def attend(self, queries: Tensor, tokens: Tensor, padding: Tensor | None) -> Tensor:
         """Multi-head attention of `queries` over `tokens`."""
@@ -91,3 +122,8 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 def keep_mask(padding: Tensor) -> Tensor:
     """Return True where a token is real; ``nn.TransformerEncoder`` passes padding as -inf."""
     return ~padding if padding.dtype == torch.bool else padding == 0
+
+
+def at_least_float(x: Tensor) -> Tensor:
+    """Return `x` in float32 if it is in half precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,26 +1,30 @@
-"""Performance on test donors, against a majority and a PCA + logistic-regression baseline."""
+"""Performance on test donors, by donor and cell type, beside baselines."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
 from anndata import AnnData
-from scipy.stats import pearsonr
-from sklearn.decomposition import PCA
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import normalize
 from torch import nn
 
-from scsw.scgpt.device import autocast
-from scsw.scgpt.objectives import forward
+from scsw.cohort.sampling import cap_at_random
+from scsw.errors import ScswError
+from scsw.scgpt.baselines import frozen_encoder, majority, pca_logistic, sample_cells
+from scsw.scgpt.inference import hidden_values, type_probabilities
+from scsw.scgpt.scores import classification, one_type, reconstruction
 from scsw.scgpt.tokens import Tokenizer
+from scsw.superweight.statistics import studentised_interval
 
 GEP_MASK_RATIO = 0.4  # hidden share when reconstruction is scored
+BASELINE_CELLS = 20_000
+GEP_CELLS_PER_DONOR = 500
+ALL = "all"
+_KEYS = ["predictor", "split", "metric", "donor_id", "cell_type"]
 
 
 def evaluate(
@@ -30,137 +34,181 @@ def evaluate(
     labels: list[str],
     compute: SimpleNamespace,
     device: torch.device,
+    *,
+    start: str | Path | None = None,
+    by_donor: bool = False,
+    baseline_cells: int = BASELINE_CELLS,
+    gep_cells_per_donor: int = GEP_CELLS_PER_DONOR,
+    bootstrap: int = 10_000,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Score the model and both baselines on the test donors, overall and per cell type.
+    """Score the model and the baselines on the test donors.
 
     Cells of a type that the training donors do not hold are left out and so counted nowhere.
+
+    Parameters
+    ----------
+    model
+        The fine-tuned model, on its device.
+    cells
+        Training and test cells, others may be among them. Only ``obs`` is looked at: counts come
+        from the tokenizer, a block of cells at a time.
+    tokenizer
+        Tokenizer of `cells`.
+    labels
+        Cell types in the order of the classifier.
+    compute
+        Section ``compute`` of the config.
+    device
+        Where `model` is.
+    start
+        scGPT folder of the model before fine-tuning, for the baseline of a frozen encoder; without
+        it that baseline is left out.
+    by_donor
+        Whether each donor's own rows are returned too.
+    baseline_cells
+        Most training cells that the baselines are fitted on (`sample_cells`).
+    gep_cells_per_donor
+        Most test cells of a donor whose expression is reconstructed, drawn at random.
+    bootstrap
+        Resamples of the test donors for the intervals.
+    seed
+        Seed of both draws and of the bootstrap.
 
     Returns
     -------
     pandas.DataFrame
-        ``predictor, split, metric, cell_type, value, n_cells, n_donors``.
+        ``predictor, split, metric, donor_id, cell_type, value, n_cells, n_donors, donor_mean,
+        donor_low, donor_high`` (contract: ``performance.parquet``).
+
+    Raises
+    ------
+    ScswError
+        If no test cell can be scored.
     """
-    split = cells.obs["split"].to_numpy(str)
-    known = cells.obs["cell_type"].astype(str).isin(labels).to_numpy()
-    train, test = (
-        np.flatnonzero((split == "train") & known),
-        np.flatnonzero((split == "test") & known),
-    )
-    truth = cells.obs["cell_type"].astype(str).map({n: i for i, n in enumerate(labels)}).to_numpy()
-    donors = cells.obs["donor_id"].to_numpy(str)
+    obs = cells.obs[["cell_id", "donor_id", "cell_type", "split"]].astype(str)
+    known = obs["cell_type"].isin(labels).to_numpy()
+    split = obs["split"].to_numpy(str)
+    train = np.flatnonzero((split == "train") & known)
+    test = np.flatnonzero((split == "test") & known)
+    if not test.size:
+        raise ScswError(
+            f"no test donor of {cells.uns.get('scsw', {}).get('cohort', 'the cohort')} holds a "
+            "cell of a type that the training donors hold",
+            fix="give preprocess.test a larger share, or check the cell-type column",
+        )
+    truth = pd.Categorical(obs["cell_type"], categories=labels).codes.astype(np.int64)
+    fit = sample_cells(obs, train, baseline_cells, seed)
+
+    given = (tokenizer, fit, test, truth[fit], len(labels))
     predictions = {
-        "scgpt": predict(model, tokenizer, test, compute, device),
-        "majority": majority(truth[train].astype(int), len(test), len(labels)),
-        "pca_logistic": pca_logistic(cells, train, test, truth[train].astype(int), len(labels)),
+        "scgpt": type_probabilities(model, tokenizer, test, compute, device),
+        "majority": majority(truth[train], len(test), len(labels)),
+        "pca_logistic": pca_logistic(*given),
     }
-    rows = []
-    for predictor, probabilities in predictions.items():
-        for metric, cell_type, value, n in classification_scores(
-            truth[test].astype(int), probabilities, labels
-        ):
-            rows.append((predictor, metric, cell_type, value, n))
-    for predictor, metric, value in reconstruction_scores(
-        model, tokenizer, train, test, compute, device
-    ):
-        rows.append((predictor, metric, "all", value, len(test)))
-    table = pd.DataFrame(rows, columns=["predictor", "metric", "cell_type", "value", "n_cells"])
-    return table.assign(split="test", n_donors=len(np.unique(donors[test])))
+    if start is not None:
+        predictions["frozen_encoder"] = frozen_encoder(start, *given, compute, device)
+    shown = test[cap_at_random(obs.iloc[test], gep_cells_per_donor, seed)]
+
+    rows = list(_classification_rows(obs.iloc[test], truth[test], predictions, labels))
+    rows += _reconstruction_rows(model, tokenizer, obs, fit, shown, labels, compute, device)
+    table = pd.DataFrame(rows).assign(split="test")
+    table = with_donor_means(table, bootstrap, seed)
+    columns = [*_KEYS, "value", "n_cells", "n_donors", "donor_mean", "donor_low", "donor_high"]
+    return table.loc[by_donor | (table["donor_id"] == ALL), columns].reset_index(drop=True)
 
 
-@torch.no_grad()
-def predict(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    rows: np.ndarray,
-    compute: SimpleNamespace,
-    device: torch.device,
-) -> np.ndarray:
-    """Return cell-type probabilities, float64, shape (cells, types), from unhidden cells."""
-    model.eval()
-    found = []
-    for batch in tokenizer.batches(rows, compute.batch_size):
-        with autocast(device):
-            logits = forward(model, batch.to(device))["cls_output"]
-        found.append(torch.softmax(logits.double(), 1).cpu().numpy())
-    return np.concatenate(found)
+def with_donor_means(table: pd.DataFrame, n_resamples: int, seed: int) -> pd.DataFrame:
+    """Add the mean over donors, who are the unit, and its 95 % studentised bootstrap interval.
 
-
-def majority(train_truth: np.ndarray, n: int, n_cls: int) -> np.ndarray:
-    """Predict the training frequencies for every cell (add-one, so that no type is impossible)."""
-    counts = np.bincount(train_truth, minlength=n_cls) + 1.0
-    return np.tile(counts / counts.sum(), (n, 1))
-
-
-def pca_logistic(
-    cells: AnnData, train: np.ndarray, test: np.ndarray, train_truth: np.ndarray, n_cls: int
-) -> np.ndarray:
-    """Logistic regression on 50 principal components of log-normalised counts.
-
-    The components are fitted on the training donors alone.
+    They stand in the rows of all donors and cell types, NaN in others; donors without a value
+    are left out, and with a single one there is no interval.
     """
-    # Not scanpy's normalize_total: its numba code sets the process's threads to all cores, which
-    # changes torch's results from then on.
-    fit, new = (
-        np.log1p(normalize(cells.X[rows].astype(float), "l1") * 1e4) for rows in (train, test)
-    )
-    model = make_pipeline(
-        PCA(min(50, min(fit.shape) - 1), svd_solver="arpack", random_state=0),
-        LogisticRegression(max_iter=1000),
-    ).fit(fit, train_truth)
-    probabilities = np.zeros((len(test), n_cls))
-    probabilities[:, model.classes_] = model.predict_proba(new)
-    return probabilities
+    overall = table["cell_type"] == ALL
+    donors = table[overall & (table["donor_id"] != ALL)].dropna(subset="value")
+    found = {}
+    for keys, values in donors.groupby(["predictor", "metric"])["value"]:
+        values = values.to_numpy()
+        low, high = studentised_interval(values, n_resamples=n_resamples, seed=seed)
+        found[keys] = (values.mean(), *((low, high) if len(values) > 1 else (np.nan, np.nan)))
+    nothing = (np.nan,) * 3
+    means = [
+        found.get((row.predictor, row.metric), nothing)
+        if row.donor_id == ALL and row.cell_type == ALL
+        else nothing
+        for row in table.itertuples()
+    ]
+    names = ["donor_mean", "donor_low", "donor_high"]
+    return table.join(pd.DataFrame(means, columns=names, index=table.index))
 
 
-def classification_scores(truth: np.ndarray, probabilities: np.ndarray, labels: list[str]):
-    """Yield ``(metric, cell_type, value, n_cells)``, overall and per type."""
-    predicted, every = probabilities.argmax(1), range(len(labels))
-    clipped = np.clip(probabilities, 1e-12, None)
-    clipped /= clipped.sum(1, keepdims=True)
-    yield "accuracy", "all", accuracy_score(truth, predicted), len(truth)
-    yield "balanced_accuracy", "all", balanced_accuracy_score(truth, predicted), len(truth)
-    yield "macro_f1", "all", f1_score(truth, predicted, average="macro"), len(truth)
-    yield "nll", "all", log_loss(truth, clipped, labels=list(every)), len(truth)
-    for index in every:
-        own = truth == index
-        if own.any():
-            yield "accuracy", labels[index], float((predicted[own] == index).mean()), int(own.sum())
-            nll = float(-np.log(clipped[own, index]).mean())
-            yield "nll", labels[index], nll, int(own.sum())
+def _classification_rows(
+    obs: pd.DataFrame, truth: np.ndarray, predictions: dict[str, np.ndarray], labels: list[str]
+) -> Iterator[dict]:
+    for donor, own in _donors(obs):
+        keys = {"donor_id": donor}
+        for predictor, probabilities in predictions.items():
+            keys["predictor"] = predictor
+            given = truth[own], probabilities[own]
+            yield from _rows(classification(*given), obs[own], keys | {"cell_type": ALL})
+            for index in np.unique(truth[own]):
+                of_type = obs[own & (truth == index)]
+                keys["cell_type"] = labels[index]
+                yield from _rows(one_type(*given, index), of_type, keys)
 
 
-@torch.no_grad()
-def reconstruction_scores(
+def _reconstruction_rows(
     model: nn.Module,
     tokenizer: Tokenizer,
+    obs: pd.DataFrame,
     train: np.ndarray,
     test: np.ndarray,
+    labels: list[str],
     compute: SimpleNamespace,
     device: torch.device,
-):
-    """Yield ``(predictor, metric, value)`` of the hidden bins of the test donors.
+) -> Iterator[dict]:
+    """Yield rows of the model, and of the mean bin that a gene has in the training cells."""
+    cell, gene, truth, predicted = hidden_values(
+        model, tokenizer, test, compute, device, GEP_MASK_RATIO
+    )
+    means = mean_bins(tokenizer, train, compute.batch_size)
+    predictions = {"scgpt": predicted, "majority": means[gene]}
+    obs = obs.iloc[test]
+    for donor, own in _donors(obs):
+        for name in (ALL, *labels):
+            cells = own if name == ALL else own & (obs["cell_type"] == name).to_numpy()
+            values = cells[cell]
+            if not values.any():
+                continue
+            for predictor, by in predictions.items():
+                keys = {"donor_id": donor, "predictor": predictor, "cell_type": name}
+                yield from _rows(reconstruction(truth[values], by[values]), obs[cells], keys)
 
-    The baseline predicts each gene's mean bin in the training donors.
+
+def mean_bins(tokenizer: Tokenizer, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return each token's mean bin in some cells, float64, shape (tokens,).
+
+    A gene that none of them holds has the mean of all.
     """
-    n_tokens = int(tokenizer.token_ids.max()) + 1
+    n_tokens = int(max(tokenizer.token_ids.max(), tokenizer.cls_id)) + 1
     sums, counts = np.zeros(n_tokens), np.zeros(n_tokens)
-    for batch in tokenizer.batches(train, compute.batch_size):
-        real = batch.real.numpy()
-        genes, bins = batch.genes.numpy()[real], batch.target.numpy()[real]
-        inside = genes < n_tokens
-        sums += np.bincount(genes[inside], bins[inside], n_tokens)
-        counts += np.bincount(genes[inside], minlength=n_tokens)
-    overall = sums.sum() / counts.sum()
-    mean_bin = np.where(counts > 0, sums / np.maximum(counts, 1), overall)
-    truth, by_model, by_mean = [], [], []
-    for batch in tokenizer.batches(test, compute.batch_size, mask_ratio=GEP_MASK_RATIO):
-        hidden = batch.hidden
-        with autocast(device):
-            predicted = forward(model, batch.to(device))["mlm_output"].float().cpu()
-        truth.append(batch.target[hidden].numpy())
-        by_model.append(predicted[hidden].numpy())
-        by_mean.append(mean_bin[batch.genes[hidden].numpy()])
-    truth, by_model, by_mean = (np.concatenate(x).astype(float) for x in (truth, by_model, by_mean))
-    yield "scgpt", "gep_mse", float(((by_model - truth) ** 2).mean())
-    yield "scgpt", "gep_pearson", float(pearsonr(by_model, truth).statistic)
-    yield "majority", "gep_mse", float(((by_mean - truth) ** 2).mean())
+    for batch in tokenizer.packed_batches(rows, batch_size):
+        real = batch.genes != tokenizer.cls_id
+        genes, bins = batch.genes[real].numpy(), batch.target[real].numpy()
+        sums += np.bincount(genes, bins, n_tokens)
+        counts += np.bincount(genes, minlength=n_tokens)
+    return np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
+
+
+def _donors(obs: pd.DataFrame) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield all donors together, then each alone, with a mask of their cells."""
+    names = obs["donor_id"].to_numpy(str)
+    yield ALL, np.ones(len(obs), bool)
+    for donor in np.unique(names):
+        yield donor, names == donor
+
+
+def _rows(scores: dict[str, float], cells: pd.DataFrame, keys: dict) -> Iterator[dict]:
+    counts = {"n_cells": len(cells), "n_donors": cells["donor_id"].nunique()}
+    for metric, value in scores.items():
+        yield {**keys, "metric": metric, "value": value, **counts}

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
+from torch import nn
 
 from scsw.code_hash import code_hash
-from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.cohort.read import cohort_facts
+from scsw.errors import ScswError
 from scsw.files import read_json, require, whole, write_json, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.cohort_tokens import cohort_tokenizer, training_batch_names
 from scsw.scgpt.device import device_name, prepare
+from scsw.scgpt.distributed import Processes, launch
 from scsw.scgpt.evaluate import evaluate
+from scsw.scgpt.finetune_checks import check
 from scsw.scgpt.fit import fit
 from scsw.scgpt.folder import check_vocabulary, write_folder
 from scsw.scgpt.model import load_model, read_args
+from scsw.scgpt.out_of_memory import no_memory
+from scsw.scgpt.streamed_cohort import streamed_cells
+from scsw.scgpt.trained_parts import (
+    add_adapters,
+    add_adversary,
+    freeze,
+    merge_adapters,
+    remove_adversary,
+)
 from scsw.scgpt.training_cells import TrainingCells
 from scsw.scgpt.training_run import SavedRun
 from scsw.workspace import file_state, temporary_folder, workspace
+
+# Settings that change no result.
+_NO_MATTER = ("save_minutes", "tensorboard", "loader_workers")
 
 
 def finetune(
@@ -34,7 +51,7 @@ def finetune(
     seed: int = 0,
     work: str | Path | None = None,
 ) -> None:
-    """Fine-tune on masked expression, cell embedding and cell type together; keep the best state.
+    """Fine-tune on scGPT's objectives together, and keep the state that validates best.
 
     Parameters
     ----------
@@ -43,7 +60,8 @@ def finetune(
     cohort
         ``cohort.h5ad`` that was matched to the same vocabulary.
     out
-        Folder to write (contract: ``model/`` in docs/outputs.md).
+        Folder to write (contract: ``model/`` in docs/outputs.md). A TensorBoard log, where it is
+        asked for, goes to the folder ``tensorboard`` beside it.
     settings, compute
         Sections ``finetune`` and ``compute`` of the config.
     arm
@@ -56,48 +74,131 @@ def finetune(
     Raises
     ------
     ScswError
-        If model and cohort have different vocabularies.
+        If model and cohort have different vocabularies, options exclude one another, or memory
+        does not hold a single cell.
     SystemExit
         If the process is asked to end (SIGTERM, SIGINT): the same call goes on from there.
     """
     start, cohort, out = require(start), require(cohort), Path(out)
-    facts = cohort_facts(cohort)
-    check_vocabulary(start, facts)
-    device = prepare(compute)
-    with recorded(
+    check_vocabulary(start, cohort_facts(cohort))
+    check(settings, compute, read_args(start))
+    given = {"start": start, "cohort": cohort, "out": out, "arm": arm, "seed": seed, "work": work}
+    if compute.devices == 1:
+        _finetune(Processes(), settings=settings, compute=compute, **given)
+    else:
+        on_gpu = compute.device != "cpu" and torch.cuda.is_available()
+        launch(_finetune, compute.devices, on_gpu, settings=settings, compute=compute, **given)
+
+
+def _finetune(
+    processes: Processes,
+    *,
+    start: Path,
+    cohort: Path,
+    out: Path,
+    settings: SimpleNamespace,
+    compute: SimpleNamespace,
+    arm: str,
+    seed: int,
+    work: str | Path | None,
+) -> None:
+    """Be one of the processes of the step; the first writes."""
+    device, facts = prepare(compute), cohort_facts(cohort)
+    folder = temporary_folder("finetune", work or out.parent / ".work", out)
+    given = {"start": start, "cohort": cohort, "arm": arm, "seed": seed, "device": device}
+    record = recorded(
         "finetune",
         out.parent,
         inputs={"start": start, "cohort": cohort},
         parameters={**vars(settings), **vars(compute), "arm": arm},
         seed=seed,
         simulated=facts["simulated"],
-    ) as record:
-        record["device"] = device_name(device)
-        labels = read_json(start / "labels.json")
-        cells = read_cohort(cohort, ["train", "validation", "test"])
-        tokenizer = cohort_tokenizer(cells, start, seed)
-        training = TrainingCells(tokenizer, cells, settings, shuffle=arm == "shuffled")
+    )
+    state = workspace(folder, _key(given, settings, compute))
+    with (
+        _memory_told(),
+        record if processes.first else contextlib.nullcontext({}) as noted,
+        state if processes.first else contextlib.nullcontext(),
+    ):
+        noted["device"] = device_name(device)
+        processes.wait()  # until the folder is what it should be
+        training = _training_cells(cohort, start, settings, arm, seed)
         torch.manual_seed(seed)
-        model = load_model(start).to(device)
-        given = {"start": start, "cohort": cohort, "arm": arm, "seed": seed, "device": device}
-        folder = temporary_folder("finetune", work or out.parent / ".work", out)
-        with workspace(folder, _key(given, settings, compute)) as state:
-            saved = SavedRun(state, settings.save_minutes)
-            history = fit(model, training, settings, compute, device, saved)
-            performance = evaluate(model, cells, tokenizer, labels, compute, device)
-            with whole(out) as made:
-                write_folder(made, model, read_args(start), start / "vocab.json", labels)
-                write_json({**vars(settings), "arm": arm, "seed": seed}, made / "train_args.json")
-                write_table(history, made / "history.parquet")
-                keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
-                write_table(performance.assign(**keys), made / "performance.parquet")
+        model, adapters = _model(start, training, settings)
+        model.to(device)
+        torch.manual_seed(seed + processes.rank)  # each process drops out its own
+        saved = SavedRun(folder, settings.save_minutes, processes)
+        board = out.with_name("tensorboard") if settings.tensorboard else None
+        history = fit(
+            model, training, settings, compute, device, saved, processes=processes, board=board
+        )
+        if not processes.first:
+            return
+        merge_adapters(adapters)
+        remove_adversary(model)
+        labels, tokenizer = read_json(start / "labels.json"), training.tokenizer
+        performance = evaluate(
+            model,
+            training.cells,
+            tokenizer,
+            labels,
+            compute,
+            device,
+            start=start,
+            by_donor=True,
+            baseline_cells=settings.baseline_cells,
+            gep_cells_per_donor=settings.gep_cells_per_donor,
+        )
+        with whole(out) as made:
+            write_folder(made, model, read_args(start), start / "vocab.json", labels)
+            write_json({**vars(settings), "arm": arm, "seed": seed}, made / "train_args.json")
+            write_table(history, made / "history.parquet")
+            keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
+            write_table(performance.assign(**keys), made / "performance.parquet")
+
+
+def _training_cells(
+    cohort: Path, start: Path, settings: SimpleNamespace, arm: str, seed: int
+) -> TrainingCells:
+    """Return the cells to train on, validate and test with; their counts stay on disk."""
+    cells, rows = streamed_cells(cohort, ["train", "validation", "test"])
+    batches = training_batch_names(cells.obs) if settings.weight_dab else None
+    tokenizer = cohort_tokenizer(cells, start, seed, batches=batches, rows=rows)
+    training = TrainingCells(tokenizer, cells, settings, shuffle=arm == "shuffled")
+    if settings.patience is not None and not training.validation.size:
+        raise ScswError(
+            "finetune.patience is given, but the cohort has no validation cells",
+            fix="set it to null, or give validation donors a share in preprocess.validation",
+        )
+    return training
+
+
+def _model(
+    start: Path, training: TrainingCells, settings: SimpleNamespace
+) -> tuple[nn.Module, Any]:
+    """Return the starting model as it is trained, and its adapters."""
+    model = load_model(start)
+    if settings.weight_dab:
+        add_adversary(model, int(training.tokenizer.batch_labels.max()) + 1)
+    adapters = add_adapters(model, settings)
+    freeze(model, settings)
+    return model, adapters
+
+
+@contextlib.contextmanager
+def _memory_told():
+    """Tell a user of a GPU that is too small; the saved state stays, for a larger one."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise no_memory(error) from error
 
 
 def _key(
     given: dict[str, Any], settings: SimpleNamespace, compute: SimpleNamespace
 ) -> dict[str, Any]:
     """Return all that a saved state depends on: with anything else it is thrown away."""
-    schedule = {name: value for name, value in vars(settings).items() if name != "save_minutes"}
+    schedule = {name: value for name, value in vars(settings).items() if name not in _NO_MATTER}
     files = [given["cohort"], *sorted(Path(given["start"]).iterdir())]
     return {
         "code": code_hash("scsw.scgpt.finetune"),
@@ -105,5 +206,5 @@ def _key(
         "files": [file_state(file) for file in files],
         **{name: given[name] for name in ("arm", "seed", "device")},
         **schedule,
-        **vars(compute),
+        **{name: value for name, value in vars(compute).items() if name not in _NO_MATTER},
     }

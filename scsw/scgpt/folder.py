@@ -11,14 +11,18 @@ from torch import nn
 
 from scsw.errors import ScswError
 from scsw.files import sha256, write_json
+from scsw.scgpt.model_args import built_args, complete_args
 
 
 def write_folder(
     out: Path, model: nn.Module, args: dict[str, Any], vocabulary: Path, labels: list[str]
 ) -> None:
-    """Write ``args.json``, ``vocab.json`` (same bytes), ``best_model.pt`` and ``labels.json``."""
+    """Write ``args.json``, ``vocab.json`` (same bytes), ``best_model.pt`` and ``labels.json``.
+
+    What `args` says of the model's parts is replaced by what the model is.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    write_json(args, out / "args.json")
+    write_json(complete_args({**complete_args(args), **built_args(model)}), out / "args.json")
     write_json(labels, out / "labels.json")
     shutil.copyfile(vocabulary, out / "vocab.json")
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}

@@ -7,14 +7,18 @@ from types import SimpleNamespace
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
-from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.cohort.read import cohort_facts
 from scsw.errors import ScswError
-from scsw.files import require, whole, write_table
+from scsw.files import require, sha256, whole, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.checkpoint import load_weights
-from scsw.scgpt.folder import check_vocabulary, write_folder
-from scsw.scgpt.model import new_model, read_args, read_vocabulary, scratch_args
+from scsw.scgpt.checkpoint import load_state, read_state_dict
+from scsw.scgpt.checkpoint_cohort import cohort_genes, training_types
+from scsw.scgpt.folder import write_folder
+from scsw.scgpt.model import new_model, read_vocabulary
+from scsw.scgpt.model_args import read_model_args, scratch_args, trainable_args
+from scsw.scgpt.token_rows import EMBEDDING, check_genes, move_rows
 
 
 def init(
@@ -38,8 +42,8 @@ def init(
     Raises
     ------
     ScswError
-        If the checkpoint does not fit the cohort's vocabulary, or the cohort has fewer than two
-        cell types to learn.
+        If the checkpoint does not fit the cohort's genes, is of a kind that the steps do not
+        train, or the cohort has fewer than two cell types to learn.
     """
     cohort, out = require(cohort), Path(out)
     vocabulary = require(cohort.with_name("vocab.json"))
@@ -60,26 +64,49 @@ def init(
         whole(out) as folder,
     ):
         labels = training_labels(cohort)
-        args = read_args(model.checkpoint) if model.checkpoint else scratch_args(model)
+        args, state = scratch_args(model), None
         if model.checkpoint:
-            check_vocabulary(model.checkpoint, facts)
+            state = read_state_dict(Path(model.checkpoint) / "best_model.pt")
+            args = trainable_args(read_model_args(model.checkpoint, state), model.checkpoint)
+            _check_vocabulary(Path(model.checkpoint), cohort)
         torch.manual_seed(init_seed)
         network = new_model(args, read_vocabulary(cohort.parent), len(labels))
-        actions = pd.DataFrame(
-            [(key, "re-initialised", "fresh weights") for key in network.state_dict()],
-            columns=["key", "action", "reason"],
-        )
-        if model.checkpoint and not fresh:
-            actions = load_weights(network, Path(model.checkpoint) / "best_model.pt")
-        # What scsw saves is in the plain naming and holds no generative leftovers.
-        args = {**args, "fast_transformer": False, "MVC": True}
+        if state is None or fresh:
+            actions = _all_fresh(network)
+        else:
+            actions = load(network, state, Path(model.checkpoint), cohort)
         write_folder(folder, network, args, vocabulary, labels)
         write_table(actions, folder / "checkpoint_keys.tsv")
 
 
+def load(
+    network: nn.Module, state: dict[str, Tensor], checkpoint: Path, cohort: Path
+) -> pd.DataFrame:
+    """Load a checkpoint's weights into a model of the cohort's vocabulary.
+
+    Where the two vocabularies differ, each gene embedding is moved to the row of its token.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table of `load_state`.
+    """
+    theirs, ours = read_vocabulary(checkpoint), read_vocabulary(cohort.parent)
+    if theirs == ours or EMBEDDING not in state:
+        return load_state(network, state, checkpoint / "best_model.pt")
+    fresh = network.state_dict()[EMBEDDING]
+    moved, n_moved = move_rows(state[EMBEDDING], theirs, fresh, ours)
+    actions = load_state(network, {**state, EMBEDDING: moved}, checkpoint / "best_model.pt")
+    actions.loc[actions["key"] == EMBEDDING, "reason"] = (
+        f"rows moved by token name: {n_moved} of {len(ours)} tokens; the others are no genes of "
+        "the cohort and drawn anew"
+    )
+    return actions
+
+
 def training_labels(cohort: Path) -> list[str]:
     """Return the cell types of the training donors, sorted."""
-    labels = sorted(read_cohort(cohort, ["train"]).obs["cell_type"].astype(str).unique())
+    labels = training_types(cohort)
     if len(labels) < 2:
         raise ScswError(
             f"the training donors of {cohort} hold {len(labels)} cell type: {labels}",
@@ -87,3 +114,13 @@ def training_labels(cohort: Path) -> list[str]:
             fix="check the cell-type column, or lower preprocess.min_cells_per_type",
         )
     return labels
+
+
+def _check_vocabulary(checkpoint: Path, cohort: Path) -> None:
+    if sha256(checkpoint / "vocab.json") != cohort_facts(cohort)["vocabulary_sha256"]:
+        check_genes(cohort_genes(cohort), read_vocabulary(checkpoint), checkpoint)
+
+
+def _all_fresh(network: nn.Module) -> pd.DataFrame:
+    rows = [(key, "re-initialised", "fresh weights") for key in network.state_dict()]
+    return pd.DataFrame(rows, columns=["key", "action", "reason"])

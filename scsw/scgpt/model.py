@@ -5,63 +5,53 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.errors import ScswError
 from scsw.files import read_json, require
-from scsw.scgpt.checkpoint import load_weights
+from scsw.scgpt.checkpoint import load_state, read_state_dict
 from scsw.scgpt.encoder_layer import EncoderLayer
-from scsw.scgpt.tokens import CLS_TOKEN, MASK_VALUE, PAD_TOKEN, PAD_VALUE
+from scsw.scgpt.model_args import (
+    SIZE_KEYS,
+    complete_args,
+    read_args,
+    read_model_args,
+    scratch_args,
+)
+from scsw.scgpt.tokens import CLS_TOKEN, PAD_TOKEN
 
-# What scGPT's own tools call each size in args.json.
-SIZE_KEYS = ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "dropout", "n_bins")
+__all__ = [
+    "SIZE_KEYS",
+    "encoder_layers",
+    "exchange_layers",
+    "load_model",
+    "new_model",
+    "read_args",
+    "read_vocabulary",
+    "scratch_args",
+]
 
-
-def scratch_args(settings: Any) -> dict[str, Any]:
-    """Return the ``args.json`` of a new model from the config's ``model`` section."""
-    args = {key: getattr(settings, key) for key in (*SIZE_KEYS, "max_seq_len")}
-    return args | {
-        "include_zero_gene": settings.include_zero_gene,
-        "pad_token": PAD_TOKEN,
-        "pad_value": int(PAD_VALUE),
-        "mask_value": int(MASK_VALUE),
-        "input_emb_style": "continuous",
-        "MVC": True,
-        "fast_transformer": False,
-    }
-
-
-def read_args(folder: str | Path) -> dict[str, Any]:
-    """Read and check ``args.json`` of a scGPT folder.
-
-    Raises
-    ------
-    ScswError
-        If a size is missing, or the model is of a kind that scsw does not read.
-    """
-    args = read_json(Path(folder) / "args.json")
-    missing = [key for key in SIZE_KEYS if key not in args and key != "n_layers_cls"]
-    if missing:
-        raise ScswError(
-            f"{folder}/args.json lacks {', '.join(missing)}",
-            expected="the args.json that scGPT saves beside its checkpoints",
-        )
-    args.setdefault("n_layers_cls", 3)
-    style = args.get("input_emb_style", "continuous")
-    if style != "continuous":
-        raise ScswError(
-            f"{folder}/args.json says input_emb_style `{style}`",
-            expected="`continuous`, the style of the public scGPT checkpoints",
-        )
-    if args.get("pre_norm"):
-        raise ScswError(f"{folder} is a pre-norm model", expected="scGPT's post-norm encoder")
-    args.setdefault("max_seq_len", 1200)
-    args.setdefault("include_zero_gene", False)
-    return args
+# Weights that are drawn anew on purpose when an option of `load_model` asks for the part.
+_PARTS = {
+    "n_cls": ("cls_decoder.out_layer.",),
+    "n_layers_cls": ("cls_decoder.",),
+    "use_batch_labels": (
+        "batch_encoder.",
+        "decoder.fc.0.",
+        "decoder.zero_logit.0.",
+        "mvc_decoder.",
+    ),
+    "num_batch_labels": ("batch_encoder.", "dsbn.", "grad_reverse_discriminator."),
+    "domain_spec_batchnorm": ("dsbn.", "bn."),
+    "do_dab": ("grad_reverse_discriminator.",),
+    "explicit_zero_prob": ("decoder.zero_logit.", "mvc_decoder.W_zero_logit."),
+}
+_CLASSIFIER = "cls_decoder.out_layer.weight"
 
 
 def read_vocabulary(folder: str | Path) -> dict[str, int]:
@@ -82,14 +72,30 @@ def read_vocabulary(folder: str | Path) -> dict[str, int]:
     return vocabulary
 
 
-def new_model(args: dict[str, Any], vocabulary: dict[str, int], n_cls: int) -> nn.Module:
-    """Build a `TransformerModel` with fresh weights (drawn from torch's current state)."""
+def new_model(args: Mapping[str, Any], vocabulary: Mapping[str, int], n_cls: int) -> nn.Module:
+    """Build a `TransformerModel` with fresh weights (drawn from torch's current state).
+
+    Parameters
+    ----------
+    args
+        As in ``args.json``; what it does not say is as the package has it by default.
+    vocabulary
+        Token ids by token.
+    n_cls
+        Number of cell types.
+    """
+    return exchange_layers(stock_model(args, vocabulary, n_cls))
+
+
+def stock_model(args: Mapping[str, Any], vocabulary: Mapping[str, int], n_cls: int) -> nn.Module:
+    """Build the package's own model, as `new_model`; its encoder layers are not exchanged."""
     from scgpt.model import TransformerModel  # takes seconds
 
+    args = complete_args(args)
     # The package prints and warns about options that scsw sets on purpose.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = TransformerModel(
+        return TransformerModel(
             ntoken=len(vocabulary),
             d_model=args["embsize"],
             nhead=args["nheads"],
@@ -100,13 +106,20 @@ def new_model(args: dict[str, Any], vocabulary: dict[str, int], n_cls: int) -> n
             vocab=vocabulary,
             dropout=args["dropout"],
             pad_token=PAD_TOKEN,
-            pad_value=int(PAD_VALUE),
+            pad_value=args["pad_value"],
             do_mvc=True,
-            input_emb_style="continuous",
-            cell_emb_style="cls",
+            do_dab=args["do_dab"],
+            use_batch_labels=args["use_batch_labels"],
+            num_batch_labels=args["num_batch_labels"],
+            domain_spec_batchnorm=args["domain_spec_batchnorm"],
+            input_emb_style=args["input_emb_style"],
+            n_input_bins=args.get("n_input_bins"),
+            cell_emb_style=args["cell_emb_style"],
+            mvc_decoder_style=args["mvc_decoder_style"],
+            ecs_threshold=args["ecs_threshold"],
+            explicit_zero_prob=args["explicit_zero_prob"],
             use_fast_transformer=False,
         )
-    return exchange_layers(model)
 
 
 def exchange_layers(model: nn.Module) -> nn.Module:
@@ -118,40 +131,70 @@ def exchange_layers(model: nn.Module) -> nn.Module:
     return model
 
 
-def load_model(folder: str | Path, *, n_cls: int | None = None) -> nn.Module:
+def load_model(folder: str | Path, *, n_cls: int | None = None, **options: Any) -> nn.Module:
     """Load a scGPT folder (``args.json``, ``vocab.json``, ``best_model.pt``).
+
+    Parts of the model are taken from the options, then from ``args.json``, then from the weights.
 
     Parameters
     ----------
     folder
-        Folder written by scsw or by scGPT.
+        Folder written by scsw or by scGPT, its weights in the flash or the plain naming.
     n_cls
-        Number of cell types; by default the length of the folder's ``labels.json``.
+        Number of cell types; by default that of the folder's ``labels.json``, or of its
+        classifier, or 1 where it has none.
+    **options
+        What the package calls ``input_emb_style`` (`continuous` or `category`), ``n_input_bins``,
+        ``use_batch_labels``, ``num_batch_labels``, ``domain_spec_batchnorm`` (False, `dsbn`,
+        `batchnorm` or `do_affine`), ``do_dab``, ``explicit_zero_prob``, ``mvc_decoder_style``,
+        ``cell_emb_style``, ``ecs_threshold``, ``dropout``; and ``n_layers_cls``, ``n_bins``,
+        ``pad_value``, ``mask_value``.
 
     Returns
     -------
     torch.nn.Module
-        ``scgpt.model.TransformerModel`` in eval mode with our encoder layers.
+        ``scgpt.model.TransformerModel`` in eval mode with our encoder layers. Its attribute
+        ``checkpoint_keys`` is the table of `load_weights`: what became of every key.
 
     Raises
     ------
     ScswError
-        If the folder is incomplete or a weight does not fit.
+        If the folder is incomplete, an option is unknown or contradicts another, or a weight does
+        not fit. A part may be drawn anew (from torch's current state, with a warning that lists
+        its keys) where an option asks for it, or where a folder of others lacks a decoder.
     """
     folder = require(folder)
-    n_cls = n_cls if n_cls is not None else len(read_json(folder / "labels.json"))
-    model = new_model(read_args(folder), read_vocabulary(folder), n_cls)
-    actions = load_weights(model, folder / "best_model.pt")
+    state = read_state_dict(folder / "best_model.pt")
+    args = read_model_args(folder, state, options)
+    labels = folder / "labels.json"
+    asked = {*options, *(["n_cls"] if n_cls is not None else [])}
+    if n_cls is None:
+        n_cls = len(read_json(labels)) if labels.exists() else _own_classes(state)
+    model = new_model(args, read_vocabulary(folder), n_cls)
+    actions = load_state(model, state, folder / "best_model.pt")
     fresh = actions.loc[actions["action"] == "re-initialised", "key"].tolist()
-    if fresh:
+    allowed = tuple(prefix for name in asked for prefix in _PARTS.get(name, ()))
+    if not labels.exists():  # a folder of others, which need not have decoders
+        allowed += (
+            ("cls_decoder.", "mvc_decoder.") if _CLASSIFIER not in state else ("mvc_decoder.",)
+        )
+    unasked = [key for key in fresh if not key.startswith(allowed)]
+    if unasked:
         raise ScswError(
-            f"{folder} has no fitting weights for {', '.join(fresh)}",
+            f"{folder} has no fitting weights for {', '.join(unasked)}",
             expected="a folder whose labels.json and best_model.pt belong together",
             fix="make a starting model of this checkpoint with `scsw init` first",
         )
+    if fresh:
+        warnings.warn(f"{folder}: drawn anew: {', '.join(fresh)}", stacklevel=2)
+    model.checkpoint_keys = actions
     return model.eval()
 
 
 def encoder_layers(model: nn.Module) -> list[EncoderLayer]:
     """Return the encoder layers, first block first."""
     return list(model.transformer_encoder.layers)
+
+
+def _own_classes(state: Mapping[str, Tensor]) -> int:
+    return state[_CLASSIFIER].shape[0] if _CLASSIFIER in state else 1

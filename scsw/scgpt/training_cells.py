@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 from anndata import AnnData
 
-from scsw.scgpt.tokens import TokenBatch, Tokenizer
+from scsw.scgpt.epoch_order import epoch_order
+from scsw.scgpt.packed import PackedBatch
+from scsw.scgpt.tokens import Tokenizer
 
 
 @dataclass
@@ -21,7 +24,8 @@ class TrainingCells:
     tokenizer
         Tokenizer of `cells`; its labels are permuted where `shuffle` says so.
     cells
-        The cohort's training and validation cells, others may be among them.
+        The cohort's training and validation cells, others may be among them; only their ``obs``
+        is looked at.
     settings
         Section ``finetune`` of the config.
     shuffle
@@ -39,17 +43,19 @@ class TrainingCells:
     train: np.ndarray = field(init=False)
     validation: np.ndarray = field(init=False)
     steps: int = field(init=False)
+    _ordered: tuple[int, np.ndarray] | None = field(init=False, default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Find the rows and count the steps."""
-        split = self.cells.obs["split"].to_numpy(str)
+        split = self.cells.obs["split"]
         self.train = np.flatnonzero(split == "train")
         known = self.tokenizer.labels >= 0
         self.validation = np.flatnonzero((split == "validation") & known)
         if self.shuffle:
-            donors = self.cells.obs["donor_id"].to_numpy(str)
+            donors = pd.factorize(self.cells.obs["donor_id"].astype(str), sort=True)[0]
+            by_name = self.train[np.argsort(self.tokenizer.cell_keys[self.train])]
             self.tokenizer.labels = shuffled_labels(
-                self.tokenizer.labels, donors, self.train, self.tokenizer.seed
+                self.tokenizer.labels, donors, by_name, self.tokenizer.seed
             )
         self.steps = self.per_epoch * self.settings.epochs
         if self.settings.max_steps:
@@ -60,13 +66,19 @@ class TrainingCells:
         """Optimiser steps of one pass over the training cells."""
         return math.ceil(self.train.size / self.settings.batch_size)
 
-    def batch(self, step: int) -> TokenBatch:
+    def batch(self, step: int) -> PackedBatch:
         """Return the batch of an optimiser step; a function of (seed, step) alone."""
         epoch, position = divmod(step, self.per_epoch)
-        order = self.tokenizer.shuffled(self.train, epoch)
         size = self.settings.batch_size
-        chosen = order[position * size : (position + 1) * size]
-        return self.tokenizer.batch(chosen, mask_ratio=self.settings.mask_ratio, epoch=epoch)
+        chosen = self.order(epoch)[position * size : (position + 1) * size]
+        return self.tokenizer.packed(chosen, mask_ratio=self.settings.mask_ratio, epoch=epoch)
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the training cells in the order of an epoch, int64."""
+        if self._ordered is None or self._ordered[0] != epoch:
+            keys = self.tokenizer.cell_keys[self.train]
+            self._ordered = epoch, epoch_order(self.train, keys, self.tokenizer.seed, epoch)
+        return self._ordered[1]
 
 
 def shuffled_labels(

@@ -58,12 +58,16 @@ def _history(rng) -> pd.DataFrame:
 
 def _performance(rng, shape: Shape) -> pd.DataFrame:
     rows = []
-    for predictor, level in {"scgpt": 0.8, "majority": 0.3, "pca_logistic": 0.78}.items():
+    levels = {"scgpt": 0.8, "majority": 0.3, "pca_logistic": 0.78, "frozen_encoder": 0.7}
+    for predictor, level in levels.items():
         for metric in ("accuracy", "balanced_accuracy", "macro_f1", "nll"):
             value = level + rng.normal(0, 0.02)
-            rows.append((predictor, "test", metric, "all", value, 100, len(shape.test_donors)))
-    columns = ["predictor", "split", "metric", "cell_type", "value", "n_cells", "n_donors"]
-    return pd.DataFrame(rows, columns=columns)
+            for donor, n in {"all": len(shape.test_donors), shape.test_donors[0]: 1}.items():
+                rows.append((predictor, "test", metric, donor, "all", value, 100, n))
+    columns = "predictor split metric donor_id cell_type value n_cells n_donors".split()
+    return pd.DataFrame(rows, columns=columns).assign(
+        donor_mean=np.nan, donor_low=np.nan, donor_high=np.nan
+    )
 
 
 def _candidates(rng, shape: Shape) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import torch
 from scsw.files import read_table
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
-from scsw.scgpt.training_cells import TrainingCells
+from scsw.scgpt.step import Step
 from scsw.settings import section_settings
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
@@ -56,60 +56,60 @@ def assert_same(folder, whole):
 
 
 def kill_at(monkeypatch, step):
-    """Let the process die when it asks for the batch of a step; return the steps asked for."""
-    asked, batch = [], TrainingCells.batch
+    """Let the process die as it begins a step; return the steps that were begun."""
+    begun, take = [], Step.__call__
 
-    def dying(self, number):
-        asked.append(number)
-        if number == step and asked.count(number) == 1:
+    def dying(self, batch):
+        begun.append(self.run.step)
+        if begun[-1] == step and begun.count(step) == 1:
             raise Killed
-        return batch(self, number)
+        return take(self, batch)
 
-    monkeypatch.setattr(TrainingCells, "batch", dying)
-    return asked
+    monkeypatch.setattr(Step, "__call__", dying)
+    return begun
 
 
 @pytest.mark.parametrize("step", [1, 6, 13, 23])
 def test_it_ends_with_the_same_weights_wherever_it_was_killed(start, tmp_path, monkeypatch, step):
-    asked = kill_at(monkeypatch, step)
+    begun = kill_at(monkeypatch, step)
     out = tmp_path / "model"
     with pytest.raises(Killed):
         run(*start[:2], out, save_minutes=0)
     assert not out.exists()
     run(*start[:2], out, save_minutes=0)
-    assert asked == [*range(step + 1), *range(step, GIVEN["max_steps"])]  # no step was repeated
+    assert begun == [*range(step + 1), *range(step, GIVEN["max_steps"])]  # no step was repeated
     assert_same(out, start[2])
     assert not (tmp_path / ".work").exists()
 
 
 def test_steps_since_the_last_saving_are_done_again(start, tmp_path, monkeypatch):
-    asked = kill_at(monkeypatch, 9)
+    begun = kill_at(monkeypatch, 9)
     with pytest.raises(Killed):
         run(*start[:2], tmp_path / "model", save_minutes=1000)
     run(*start[:2], tmp_path / "model", save_minutes=0)
-    assert asked == [*range(10), *range(GIVEN["max_steps"])]
+    assert begun == [*range(10), *range(GIVEN["max_steps"])]
     assert_same(tmp_path / "model", start[2])
 
 
 def test_killed_while_it_is_scored(start, tmp_path, monkeypatch):
-    def dying(*_):
+    def dying(*_, **__):
         raise Killed
 
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr("scsw.scgpt.finetune.evaluate", dying)
         run(*start[:2], tmp_path / "model")
-    asked = kill_at(monkeypatch, -1)
+    begun = kill_at(monkeypatch, -1)
     run(*start[:2], tmp_path / "model")
-    assert asked == []
+    assert begun == []
     assert_same(tmp_path / "model", start[2])
 
 
 def test_the_state_of_another_run_is_not_taken_over(start, tmp_path, monkeypatch):
-    asked = kill_at(monkeypatch, 9)
+    begun = kill_at(monkeypatch, 9)
     with pytest.raises(Killed):
         run(*start[:2], tmp_path / "model", save_minutes=0, lr=0.001)
     run(*start[:2], tmp_path / "model")
-    assert asked[10:] == [*range(GIVEN["max_steps"])]
+    assert begun[10:] == [*range(GIVEN["max_steps"])]
     assert_same(tmp_path / "model", start[2])
 
 
@@ -117,13 +117,13 @@ def test_the_state_of_another_run_is_not_taken_over(start, tmp_path, monkeypatch
 def test_a_killed_process_goes_on(start, tmp_path, number):
     init_folder, cohort, whole = start
     given = {"finetune": GIVEN | {"save_minutes": 0}, "compute": vars(COMPUTE)}
-    # The third step waits, so that the signal comes while the run is under way.
+    # The fourth step waits, so that the signal comes while the run is under way.
     wait = (
-        "import time; from scsw.scgpt.training_cells import TrainingCells as T; batch = T.batch\n"
-        "def slow(self, step):\n"
-        "    time.sleep(20 if step == 3 else 0)\n"
-        "    return batch(self, step)\n"
-        "T.batch = slow\n"
+        "import time; from scsw.scgpt.step import Step; take = Step.__call__\n"
+        "def slow(self, batch):\n"
+        "    time.sleep(20 if self.run.step == 3 else 0)\n"
+        "    return take(self, batch)\n"
+        "Step.__call__ = slow\n"
     )
     call = "from scsw.cli import main; main()"
     arguments = ["finetune", init_folder, "--cohort", cohort, "--out", tmp_path / "model"]

@@ -63,9 +63,10 @@ rule finetune:
     priority: 10
     conda:
         "../../envs/scsw.yaml"
-    threads: MODEL_THREADS
+    # One process for each of compute.devices.
+    threads: MODEL_THREADS * CONFIG["compute"]["devices"]
     resources:
-        gpu=int(USES_GPU),
+        gpu=int(USES_GPU) * CONFIG["compute"]["devices"],
         mem_mb=64000,
         runtime=2880,
     params:

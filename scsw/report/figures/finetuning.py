@@ -17,6 +17,7 @@ METRICS = {
 }
 PREDICTORS = {  # label, marker, fill, size; the smallest mark is drawn last
     "majority": ("most common type", "|", "black", 7),
+    "frozen_encoder": ("logistic regression on the untuned model", "D", style.LIGHT, 6),
     "pca_logistic": ("PCA + logistic regression", "s", "white", 6.5),
     "scgpt": ("scGPT", "o", style.COLOURS[0], 4),
 }
@@ -36,7 +37,7 @@ def draw(t: Tables) -> Figure:
         _metric(ax, scored[scored["metric"] == metric], models, labelled=place == 0)
         style.panel_letter(ax, "bcd"[place], f"Test {name}")
     handles, labels = ax.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=len(PREDICTORS))
+    fig.legend(handles, labels, loc="outside lower center", ncols=2)
     return fig
 
 

@@ -10,7 +10,7 @@ from scsw.report import words
 from scsw.report.tables import Tables
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll")
-PREDICTORS = ("scgpt", "majority", "pca_logistic")
+PREDICTORS = ("scgpt", "majority", "pca_logistic", "frozen_encoder")
 
 
 def numbers(t: Tables) -> dict[str, Any]:
@@ -57,7 +57,8 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy}, a "
         f"balanced accuracy of {balanced} and a macro F1 of {f1}. Always naming the most common "
         f"type gives an accuracy of {_span(n, 'accuracy', 'majority')}, logistic regression on "
-        f"principal components {_span(n, 'accuracy', 'pca_logistic')}."
+        f"principal components {_span(n, 'accuracy', 'pca_logistic')}, logistic regression on the "
+        f"cell embeddings of the model before fine-tuning {_span(n, 'accuracy', 'frozen_encoder')}."
     )
     remarks = []
     below = n["n_models"] - n["n_above_majority"]
