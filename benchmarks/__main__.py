@@ -5,8 +5,8 @@ import sys
 
 import torch
 
-BENCHMARKS = [["ablation", "--size", "demo"], ["ablation", "--size", "half"]]
-ON_A_GPU = [["gpu_chain"], ["gpu_chain", "--full"]]
+BENCHMARKS = [["ablation", "--size", "demo"], ["ablation", "--size", "half"], ["tokens"]]
+ON_A_GPU = [["model"], ["gpu_chain"], ["gpu_chain", "--full"]]
 
 for name, *options in BENCHMARKS + ON_A_GPU * torch.cuda.is_available():
     print(f"== python -m benchmarks.{name} {' '.join(options)}", flush=True)
