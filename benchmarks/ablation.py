@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from scsw.scgpt.model import exchange_layers
-from scsw.scgpt.tokens import TokenBatch
+from scsw.scgpt.tokens.token_batch import TokenBatch
 from scsw.superweight.ablation import GROUP, Edit, groups_of_edits, logits, prefix
 
 SIZES = {

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.scgpt.forward import forward_packed
 from scsw.scgpt.model import exchange_layers
-from scsw.scgpt.packed import PackedBatch
+from scsw.scgpt.tokens.packed import PackedBatch
 
 VOCABULARY = 60_697
 PAD, CLS = VOCABULARY - 3, VOCABULARY - 2

@@ -8,10 +8,10 @@ package's ``DataCollator`` (binning, sampling, masking, padding) gets each cell'
 as tensors, as in its tutorials; *from counts* adds the making of these tensors from the CSR rows,
 which scsw's times always contain. All tools take turns, and the median of the repeats is given.
 
-The last rows are the loader of fine-tuning (``scsw.scgpt.training_batches``) over one epoch in
-shuffled order: of cells in memory, as the package's are; of cells that are read from a compressed
-``cohort.h5ad`` in blocks, which the package cannot do; and the same in a process of its own, where
-its rate is what a GPU can be fed with.
+The last rows are the loader of fine-tuning (``scsw.scgpt.training.training_batches``) over one
+epoch in shuffled order: of cells in memory, as the package's are; of cells that are read from a
+compressed ``cohort.h5ad`` in blocks, which the package cannot do; and the same in a process of its
+own, where its rate is what a GPU can be fed with.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from scipy import sparse
 
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.cohort.cohort_file import cohort_file
-from scsw.scgpt.streamed_rows import StreamedRows
-from scsw.scgpt.tokens import Tokenizer
-from scsw.scgpt.training_batches import training_batches
-from scsw.scgpt.training_cells import TrainingCells
+from scsw.scgpt.tokens.streamed_rows import StreamedRows
+from scsw.scgpt.tokens.tokenizer import Tokenizer
+from scsw.scgpt.training.training_batches import training_batches
+from scsw.scgpt.training.training_cells import TrainingCells
 from scsw.settings import section_settings
 
 N_GENES, MAX_SEQ_LEN, N_BINS, MASK_RATIO = 30_000, 1200, 51, 0.4

@@ -128,7 +128,7 @@ def checkpoint_inspect(
     ] = None,
 ) -> None:
     """Print what a scGPT folder holds, which weights load, and whether it fits a cohort."""
-    from scsw.scgpt.checkpoint_inspect import print_contents
+    from scsw.scgpt.checkpoint.inspect import print_contents
 
     print_contents(folder, cohort)
 

@@ -12,7 +12,8 @@ def closure(module):
 
 def test_a_step_depends_on_what_it_imports_and_on_nothing_else():
     search = closure("scsw.superweight.search")
-    assert {"scsw.superweight.find", "scsw.scgpt.tokens", "scsw.cohort.read", "scsw"} <= search
+    tokens = "scsw.scgpt.tokens.tokenizer"
+    assert {"scsw.superweight.find", tokens, "scsw.cohort.read", "scsw"} <= search
     assert not any(name.startswith(("scsw.biology", "scsw.report", "scsw.cli")) for name in search)
     assert "scsw.superweight.verdicts" not in search
     assert "scsw.superweight.search" not in closure("scsw.scgpt.finetune")
@@ -27,7 +28,7 @@ def test_imports_inside_functions_count():
     ("edited", "stale"),
     [
         ("superweight/first_order.py", {"scsw.superweight.search"}),
-        ("scgpt/objectives.py", {"scsw.superweight.search", "scsw.scgpt.finetune"}),
+        ("scgpt/forward.py", {"scsw.superweight.search", "scsw.scgpt.finetune"}),
         ("cli.py", set()),
     ],
 )

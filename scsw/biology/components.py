@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from scsw.biology.matched_genes import neighbours, score_against_neighbours
 from scsw.biology.token_sums import TokenSums
 from scsw.scgpt.encoder_layer import EncoderLayer, keep_mask, split_heads
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
-from scsw.scgpt.objectives import forward
-from scsw.scgpt.tokens import Tokenizer
+from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.capture import capture, encoder_points
 from scsw.superweight.statistics import studentised_interval
 
@@ -111,7 +111,7 @@ def component_means(
     with capture(points, kept.__setitem__):
         for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
             batch = batch.to(device)
-            forward(model, batch)
+            forward_padded(model, batch)
             n += int(batch.real.sum())
             for name, x in kept.items():
                 sums[name] = sums.get(name, 0) + x[batch.real].double().sum(0)
@@ -132,7 +132,7 @@ def token_scores(
     with capture(points, kept.__setitem__):
         for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
             batch = batch.to(device)
-            forward(model, batch)
+            forward_padded(model, batch)
             n_tokens = batch.real.sum(1)[:, None]
             found = []
             for block, layer in enumerate(layers):
@@ -192,7 +192,7 @@ def cell_nll(
     found = []
     for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
         batch = batch.to(device)
-        logits = forward(model, batch)["cls_output"].double()
+        logits = forward_padded(model, batch)["cls_output"].double()
         nll = F.cross_entropy(logits, batch.labels.clamp(min=0), reduction="none")
         found.append(torch.where(batch.labels >= 0, nll, math.nan).cpu().numpy())
     return np.concatenate(found)

@@ -10,9 +10,9 @@ import torch
 from anndata import AnnData
 from torch import nn
 
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
-from scsw.scgpt.objectives import forward
-from scsw.scgpt.tokens import Tokenizer
+from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.capture import capture, encoder_points
 
 DONOR_COLUMNS = "adnc braak thal cerad cognition cps age_death sex pmi".split()
@@ -49,7 +49,7 @@ def donor_scores(
         for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
             rows = batch.cells.numpy()
             batch = batch.to(device)
-            forward(model, batch)
+            forward_padded(model, batch)
             n_tokens = batch.real.sum(1).double()
             for index, candidate in enumerate(candidates.itertuples()):
                 hidden = kept[f"{candidate.block}.mlp_hidden"][..., candidate.column]

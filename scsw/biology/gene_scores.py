@@ -12,9 +12,9 @@ from torch import nn
 
 from scsw.biology.matched_genes import neighbours, score_against_neighbours
 from scsw.biology.token_sums import TokenSums
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
-from scsw.scgpt.objectives import forward
-from scsw.scgpt.tokens import Tokenizer
+from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.ablation import Edit, expression, groups_of_edits, prefix
 from scsw.superweight.capture import capture, encoder_points
 
@@ -117,7 +117,7 @@ def read_in_pass(
         for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
             types = codes[batch.cells.numpy()]
             genes, real = batch.genes.numpy(), batch.real.numpy()
-            forward(model, batch.to(device))
+            forward_padded(model, batch.to(device))
             contributions = [
                 c.weight * hidden[f"{c.block}.mlp_hidden"][..., c.column].double().cpu().numpy()
                 for c in candidates.itertuples()

@@ -11,10 +11,10 @@ from scsw.biology.gene_scores import gene_scores
 from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.model import load_model
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 
 
 def map_genes(

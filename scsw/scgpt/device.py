@@ -39,7 +39,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager:
     """Return fp16 autocast on a GPU, and no autocast on CPU.
 
     fp16, as scGPT's own scripts use it, rounds eight times as finely as bf16 and is as fast. Its
-    numbers end at 65,504; what trains scales its loss (`scsw.scgpt.precision`).
+    numbers end at 65,504; what trains scales its loss (`scsw.scgpt.training.precision`).
     """
     if device.type == "cuda":
         return torch.autocast("cuda", dtype=torch.float16)

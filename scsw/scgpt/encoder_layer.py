@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scsw.scgpt.kernel_dropout import draw
+from scsw.scgpt.kernels.dropout import draw
 from scsw.scgpt.packed_attention import attend_packed
 
 
@@ -86,7 +86,7 @@ class EncoderLayer(nn.TransformerEncoderLayer):
         """Return ``norm(x + dropout(y))``, summed in float32 also where x is in half precision."""
         if not kernels:
             return norm(at_least_float(x) + dropout(y)).to(x.dtype)
-        from scsw.scgpt.norm_kernels import residual_norm  # needs Triton
+        from scsw.scgpt.kernels.residual_norm import residual_norm  # needs Triton
 
         p = dropout.p if self.training else 0.0
         numbers = draw((len(x),), x.shape[1], p, x.device)

@@ -15,25 +15,25 @@ from scsw.cohort.read import cohort_facts
 from scsw.errors import ScswError
 from scsw.files import read_json, require, whole, write_json, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.cohort_tokens import cohort_tokenizer, training_batch_names
 from scsw.scgpt.device import device_name, prepare
-from scsw.scgpt.distributed import Processes, launch
-from scsw.scgpt.evaluate import evaluate
-from scsw.scgpt.finetune_checks import check
-from scsw.scgpt.fit import fit
+from scsw.scgpt.evaluation.evaluate import evaluate
 from scsw.scgpt.folder import check_vocabulary, write_folder
 from scsw.scgpt.model import load_model, read_args
-from scsw.scgpt.out_of_memory import no_memory
-from scsw.scgpt.streamed_cohort import streamed_cells
-from scsw.scgpt.trained_parts import (
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer, training_batch_names
+from scsw.scgpt.tokens.streamed_cohort import streamed_cells
+from scsw.scgpt.training.distributed import Processes, launch
+from scsw.scgpt.training.finetune_checks import check
+from scsw.scgpt.training.fit import fit
+from scsw.scgpt.training.out_of_memory import no_memory
+from scsw.scgpt.training.trained_parts import (
     add_adapters,
     add_adversary,
     freeze,
     merge_adapters,
     remove_adversary,
 )
-from scsw.scgpt.training_cells import TrainingCells
-from scsw.scgpt.training_run import SavedRun
+from scsw.scgpt.training.training_cells import TrainingCells
+from scsw.scgpt.training.training_run import SavedRun
 from scsw.workspace import file_state, temporary_folder, workspace
 
 # Settings that change no result.

@@ -1,4 +1,4 @@
-"""scGPT's forward pass over packed cells: the package's own sub-modules, no padding computed."""
+"""scGPT's forward pass: the package's own over padded cells, and ours over packed ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from torch.utils.checkpoint import checkpoint
 
 from scsw.errors import ScswError
 from scsw.scgpt.encoder_layer import EncoderLayer
-from scsw.scgpt.kernels import has_kernels
-from scsw.scgpt.packed import PackedBatch
+from scsw.scgpt.kernels.available import has_kernels
+from scsw.scgpt.tokens.packed import PackedBatch
+from scsw.scgpt.tokens.token_batch import TokenBatch
+
+
+def forward_padded(model: nn.Module, batch: TokenBatch, *, mvc: bool = False) -> dict[str, Tensor]:
+    """Run the package's own forward pass with classification, and MVC on request."""
+    return model(batch.genes, batch.values, batch.padding, CLS=True, MVC=mvc)
 
 
 def forward_packed(
@@ -25,7 +31,7 @@ def forward_packed(
     compiled: bool = False,
     checkpointing: bool = False,
 ) -> dict[str, Tensor]:
-    """Run a model on packed cells; the same numbers as the package's padded forward pass.
+    """Run the package's sub-modules on packed cells: the same numbers, and no padding computed.
 
     One thing differs, on purpose: while a model with batch norm is trained, the package's norm
     counts padding among the tokens, and this one does not.
@@ -66,6 +72,7 @@ def forward_packed(
     weight = model.encoder.embedding.weight
     heads = layers[0].self_attn.num_heads
     fast = has_kernels(weight.device, stream_dtype(weight), model.d_model, heads)
+    fast = fast and len(batch.lengths) * heads < 2**16  # the most that one launch can have
     run = _compiled if compiled and fast else _as_it_is
     lengths = None if fast else batch.lengths
 

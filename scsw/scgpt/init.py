@@ -13,12 +13,12 @@ from scsw.cohort.read import cohort_facts
 from scsw.errors import ScswError
 from scsw.files import require, sha256, whole, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.checkpoint import load_state, read_state_dict
-from scsw.scgpt.checkpoint_cohort import cohort_genes, training_types
+from scsw.scgpt.checkpoint.cohort_fit import cohort_genes, training_types
+from scsw.scgpt.checkpoint.token_rows import EMBEDDING, check_genes, move_rows
+from scsw.scgpt.checkpoint.weights import load_state, read_state_dict
 from scsw.scgpt.folder import write_folder
 from scsw.scgpt.model import new_model, read_vocabulary
 from scsw.scgpt.model_args import read_model_args, scratch_args, trainable_args
-from scsw.scgpt.token_rows import EMBEDDING, check_genes, move_rows
 
 
 def init(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.errors import ScswError
 from scsw.files import read_json, require
-from scsw.scgpt.checkpoint import load_state, read_state_dict
+from scsw.scgpt.checkpoint.weights import load_state, read_state_dict
 from scsw.scgpt.encoder_layer import EncoderLayer
 from scsw.scgpt.model_args import (
     SIZE_KEYS,
@@ -23,7 +23,7 @@ from scsw.scgpt.model_args import (
     read_model_args,
     scratch_args,
 )
-from scsw.scgpt.tokens import CLS_TOKEN, PAD_TOKEN
+from scsw.scgpt.tokens.tokenizer import CLS_TOKEN, PAD_TOKEN
 
 __all__ = [
     "SIZE_KEYS",

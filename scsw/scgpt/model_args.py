@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scsw.errors import ScswError
 from scsw.files import read_json
-from scsw.scgpt.tokens import MASK_VALUE, PAD_TOKEN, PAD_VALUE
+from scsw.scgpt.tokens.tokenizer import MASK_VALUE, PAD_TOKEN, PAD_VALUE
 
 # What scGPT's own tools call each size in args.json.
 SIZE_KEYS = ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "dropout", "n_bins")

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from scsw.scgpt.kernel_dropout import draw
+from scsw.scgpt.kernels.dropout import draw
 
 
 def attend_packed(
@@ -31,7 +31,7 @@ def attend_packed(
     """
     if lengths is not None:
         return torch.cat([_attend_cell(cell, dropout) for cell in qkv.split(lengths)])
-    from scsw.scgpt.attention_kernels import attend  # needs Triton
+    from scsw.scgpt.kernels.attention import attend  # needs Triton
 
     tokens, _, heads, _ = qkv.shape
     numbers = draw((tokens, heads), longest, dropout, qkv.device)

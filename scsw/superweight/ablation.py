@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from scsw.scgpt.model import encoder_layers
-from scsw.scgpt.tokens import TokenBatch
+from scsw.scgpt.tokens.token_batch import TokenBatch
 from scsw.superweight.capture import capture, encoder_points
 
 # The last digits of a matrix product depend on its shape, so every call has the same number of

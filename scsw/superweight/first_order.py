@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from scsw.scgpt.objectives import forward
-from scsw.scgpt.tokens import Tokenizer
+from scsw.scgpt.forward import forward_padded
+from scsw.scgpt.tokens.tokenizer import Tokenizer
 
 
 def first_order_effects(
@@ -55,7 +55,7 @@ def first_order_effects(
             for batch in tokenizer.batches(own, compute.batch_size):
                 batch = batch.to(device)
                 nll = F.cross_entropy(
-                    forward(model, batch)["cls_output"], batch.labels, reduction="sum"
+                    forward_padded(model, batch)["cls_output"], batch.labels, reduction="sum"
                 )
                 for total, gradient in zip(
                     gradients, torch.autograd.grad(nll, weights), strict=True

@@ -20,11 +20,11 @@ from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.errors import ScswError
 from scsw.files import read_json, require, whole, write_json
 from scsw.provenance import recorded
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.device import prepare
 from scsw.scgpt.folder import check_vocabulary, write_folder
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model, read_args
-from scsw.scgpt.objectives import forward
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.superweight.capture import capture, encoder_points
 
 KINDS = ("implanted_constant", "implanted_informative")
@@ -148,7 +148,7 @@ def wire_to_genes(
     points = {"in": encoder_points(encoder_layers(model), ["mlp_in"])[f"{block}.mlp_in"]}
     with torch.no_grad(), capture(points, kept.__setitem__):
         for batch in cohort_tokenizer(cells, start).batches(rows, compute.batch_size):
-            forward(model, batch)
+            forward_padded(model, batch)
             inputs.append(kept["in"][batch.real].double().numpy())
             inside.append(np.isin(batch.genes[batch.real].numpy(), list(module)))
     x, own = np.concatenate(inputs), np.concatenate(inside)

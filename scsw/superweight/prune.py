@@ -16,11 +16,11 @@ from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.errors import ScswError
 from scsw.files import read_json, read_table, require, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.model import encoder_layers, load_model
-from scsw.scgpt.tokens import Tokenizer
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.ablation import (
     Edit,
     expression,

@@ -15,12 +15,13 @@ from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.errors import ScswError
 from scsw.files import require, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model, read_vocabulary
-from scsw.scgpt.objectives import forward
-from scsw.scgpt.tokens import TokenBatch, Tokenizer
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.tokens.token_batch import TokenBatch
+from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.capture import capture, encoder_points
 from scsw.superweight.find import find_candidates, is_spike
 from scsw.superweight.first_order import first_order_effects
@@ -126,7 +127,7 @@ def observe(
     with capture(points, receive):
         for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
             batch = batch.to(device)
-            forward(model, batch)
+            forward_padded(model, batch)
     unseen = sorted(name for name, site in statistics.items() if site.n_cells != len(tokenizer))
     if unseen:
         raise RuntimeError(f"these sites did not see every cell: {unseen}")
@@ -202,7 +203,7 @@ def candidate_table(
         model,
         _Batches(tokenizer, rows, compute.batch_size, device),
         [f"{prefix}.{block}.linear2" for block in range(len(layers))],
-        forward=forward,
+        forward=forward_padded,
         token_mask=lambda batch: batch.real,
         sums=[f"{prefix}.{block}.norm2" for block in range(len(layers))],
         spike_ratio=settings.spike_ratio,

@@ -17,10 +17,10 @@ from scsw.biology.matched_genes import neighbours, score_against_neighbours
 from scsw.biology.token_sums import TokenSums
 from scsw.cohort.read import read_cohort
 from scsw.files import read_table, write_table
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.init import init
 from scsw.scgpt.model import encoder_layers, load_model
-from scsw.scgpt.objectives import forward
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from scsw.superweight.capture import capture, encoder_points
 from tests.tiny import COMPUTE, model_settings, write_cohort
@@ -109,7 +109,7 @@ def wired(parts, genes, column=5, row=3):
     points = {"x": encoder_points(encoder_layers(model), ["mlp_in"])["0.mlp_in"]}
     batch = parts.tokenizer.batch(np.arange(len(parts.tokenizer)))
     with torch.no_grad(), capture(points, kept.__setitem__):
-        forward(model, batch)
+        forward_padded(model, batch)
         ids = torch.tensor(parts.cells.var.loc[genes, "token_id"].to_numpy())
         own = torch.isin(batch.genes, ids) & batch.real
         x = kept["x"]
@@ -143,7 +143,7 @@ def test_read_in_and_write_out_equal_a_direct_computation(parts):
     points = {"h": encoder_points(encoder_layers(parts.model), ["mlp_hidden"])["1.mlp_hidden"]}
     batch = parts.tokenizer.batch(rows)
     with torch.no_grad(), capture(points, kept.__setitem__):
-        forward(parts.model, batch)
+        forward_padded(parts.model, batch)
     expected = weight * kept["h"][batch.genes == token][:, 4].double().mean()
     own = table[(table["gene"] == gene) & (table["cell_type"] == "all")].set_index("view")
     assert own.loc["read_in", "score"] == pytest.approx(float(expected), rel=1e-5)
@@ -151,7 +151,10 @@ def test_read_in_and_write_out_equal_a_direct_computation(parts):
     zeroed = copy.deepcopy(parts.model)
     with torch.no_grad():
         encoder_layers(zeroed)[1].linear2.weight[2, 4] = 0
-        change = forward(zeroed, masked)["mlm_output"] - forward(parts.model, masked)["mlm_output"]
+        change = (
+            forward_padded(zeroed, masked)["mlm_output"]
+            - forward_padded(parts.model, masked)["mlm_output"]
+        )
     expected = change[masked.genes == token].double().mean()
     assert own.loc["write_out", "score"] == pytest.approx(float(expected), abs=1e-5)
     embedding = parts.model.encoder(torch.tensor([[token]]))[0, 0, 2]
@@ -199,11 +202,11 @@ def test_components_are_scored_and_the_model_is_restored(parts):
     assert (heads["attention"] > 0).all()
     assert all(v.equal(before[k]) for k, v in parts.model.state_dict().items())
     batch = parts.tokenizer.batch(np.arange(3))
-    intact = forward(parts.model, batch)["cls_output"]
+    intact = forward_padded(parts.model, batch)["cls_output"]
     zero = {"0.attn_heads": torch.zeros(16)}
     with replaced_by_mean(parts.model, 0, "head1", zero):
-        assert not forward(parts.model, batch)["cls_output"].equal(intact)
-    assert forward(parts.model, batch)["cls_output"].equal(intact)
+        assert not forward_padded(parts.model, batch)["cls_output"].equal(intact)
+    assert forward_padded(parts.model, batch)["cls_output"].equal(intact)
 
 
 def test_the_step_writes_its_tables(parts, tmp_path):

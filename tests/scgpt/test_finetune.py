@@ -11,8 +11,8 @@ from scsw.files import read_table
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.model import load_model, read_vocabulary
-from scsw.scgpt.training_cells import shuffled_labels
-from scsw.scgpt.training_run import learning_rate_factor
+from scsw.scgpt.training.training_cells import shuffled_labels
+from scsw.scgpt.training.training_run import learning_rate_factor
 from scsw.settings import section_settings
 from tests.tiny import COMPUTE, TYPES, model_settings, write_cohort
 

@@ -9,7 +9,7 @@ import torch
 
 from scsw.errors import ScswError
 from scsw.files import read_table
-from scsw.scgpt.checkpoint_inspect import inspect, lines
+from scsw.scgpt.checkpoint.inspect import inspect, lines
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.model import load_model, new_model, read_vocabulary

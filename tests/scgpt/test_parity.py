@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from scsw.scgpt.forward import forward_packed
 from scsw.scgpt.model import exchange_layers
-from scsw.scgpt.packed import PackedBatch
+from scsw.scgpt.tokens.packed import PackedBatch
 from tests.scgpt.forms import (
     CATEGORY,
     CLS_ID,

@@ -3,10 +3,10 @@ from types import SimpleNamespace
 import pytest
 
 from scsw.cohort.read import read_cohort
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.model import load_model
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from tests.tiny import COMPUTE, model_settings, write_cohort
 

@@ -9,9 +9,9 @@ import torch
 
 from scsw.errors import ScswError
 from scsw.files import read_table, write_table
-from scsw.scgpt.cohort_tokens import cohort_tokenizer
+from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model
-from scsw.scgpt.objectives import forward
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from scsw.superweight.first_order import first_order_effects
 from scsw.superweight.gather import stability
@@ -102,7 +102,7 @@ def test_first_order_is_the_slope_of_a_small_step(tuned):
     def nll():
         batch = tuned.tokenizer.batch(rows)
         with torch.no_grad():
-            logits = forward(model, batch)["cls_output"].double()
+            logits = forward_padded(model, batch)["cls_output"].double()
         return float(torch.nn.functional.cross_entropy(logits, batch.labels))
 
     place = np.unravel_index(predicted.argmax(), predicted.shape)
@@ -134,7 +134,7 @@ def test_prune_measures_what_the_model_does(tuned, searched, pruned):
     def nll():
         batch = tuned.tokenizer.batch(rows)
         with torch.no_grad():
-            logits = forward(model, batch)["cls_output"].double()
+            logits = forward_padded(model, batch)["cls_output"].double()
         return torch.nn.functional.cross_entropy(logits, batch.labels, reduction="sum").item()
 
     intact = nll()

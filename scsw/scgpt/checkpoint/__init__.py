@@ -1,0 +1,1 @@
+"""Weights of scGPT folders: what is loaded, and whether a folder fits a cohort."""

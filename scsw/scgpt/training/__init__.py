@@ -1,0 +1,1 @@
+"""Fine-tuning: batches, losses, steps, and what a run leaves behind."""

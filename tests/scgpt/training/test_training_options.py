@@ -1,0 +1,402 @@
+"""Options of fine-tuning: what each changes, and what it must not change."""
+
+import io
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rich.console import Console
+
+from scsw.errors import ScswError
+from scsw.files import read_table
+from scsw.scgpt.encoder_layer import EncoderLayer
+from scsw.scgpt.finetune import finetune
+from scsw.scgpt.init import init
+from scsw.scgpt.model import load_model
+from scsw.scgpt.training.step import Step
+from scsw.scgpt.training.training_pass import TrainingPass
+from scsw.scgpt.training.training_progress import training_progress
+from scsw.scgpt.training.training_run import TrainingRun
+from scsw.settings import section_settings
+from tests.tiny import COMPUTE, model_settings, write_cohort
+
+GIVEN = {"epochs": 10, "max_steps": 6, "lr": 0.003, "batch_size": 9, "evaluations": 3}
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """A cohort, a starting model without dropout, and a run with no option set."""
+    folder = tmp_path_factory.mktemp("run")
+    cohort = write_cohort(folder)
+    init(cohort, folder / "init", model=model_settings(dropout=0.0), seed=0)
+    run((folder / "init", cohort), folder / "plain")
+    return folder / "init", cohort, folder / "plain"
+
+
+def run(start, out, *, compute=None, **changes):
+    settings = section_settings("finetune", GIVEN | changes)
+    compute = section_settings("compute", vars(COMPUTE) | (compute or {}))
+    finetune(start[0], start[1], out, settings=settings, compute=compute)
+    return out
+
+
+def history(folder):
+    return read_table(folder / "history.parquet").drop(columns="tokens_per_second")
+
+
+def weights(folder):
+    return torch.load(folder / "best_model.pt", weights_only=True)
+
+
+def assert_same_curve(folder, other, rtol=2e-6):
+    pd.testing.assert_frame_equal(history(folder), history(other), check_exact=False, rtol=rtol)
+
+
+def moved(folder, other):
+    """Which parts of the model differ."""
+    ours, theirs = weights(folder), weights(other)
+    return {name for name in theirs if not ours[name].equal(theirs[name])}
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 9])
+def test_parts_of_a_step_have_the_loss_of_the_whole(start, tmp_path, accumulate):
+    plain = run(start, tmp_path / "plain", class_weights="balanced")
+    out = run(start, tmp_path / "model", accumulate=accumulate, class_weights="balanced")
+    assert_same_curve(out, plain)
+
+
+def out_of_memory_above(monkeypatch, cells):
+    """Let a GPU have memory for some cells only; return the numbers of cells it was given."""
+    sizes, losses = [], TrainingPass.__call__
+
+    def limited(self, model, batch):
+        sizes.append(len(batch.lengths))
+        if len(batch.lengths) > cells:
+            raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2 GiB")
+        return losses(self, model, batch)
+
+    monkeypatch.setattr(TrainingPass, "__call__", limited)
+    return sizes
+
+
+def test_too_little_memory_halves_the_cells_and_nothing_else(start, tmp_path, monkeypatch, capsys):
+    sizes = out_of_memory_above(monkeypatch, 3)
+    out = run(start, tmp_path / "model")
+    assert sizes[:3] == [9, 4, 2]  # 9 in one part, in two, in four
+    assert sizes.count(9) == 1  # it is not tried again
+    assert "out of memory: from step 0 on in 4 parts" in capsys.readouterr().out
+    assert_same_curve(out, start[2])
+
+
+def test_memory_that_ends_half_way_through_a_step(start, tmp_path, monkeypatch):
+    plain = TrainingPass.__call__
+    calls = []
+
+    def failing(self, model, batch):
+        calls.append(len(batch.lengths))
+        if len(calls) == 4:  # the second part of the second step, gradients are there already
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return plain(self, model, batch)
+
+    monkeypatch.setattr(TrainingPass, "__call__", failing)
+    out = run(start, tmp_path / "model", accumulate=2, evaluations=1)
+    assert calls[:8] == [4, 5, 4, 5, 2, 2, 3, 2]
+    monkeypatch.undo()
+    assert_same_curve(out, run(start, tmp_path / "whole", evaluations=1))
+
+
+def test_the_parts_are_remembered_by_a_run_that_goes_on(start, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    take = Step.__call__
+
+    def dying(self, batch):
+        if self.run.step == 4:
+            raise Killed
+        return take(self, batch)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Step, "__call__", dying)
+        out_of_memory_above(patched, 5)
+        run(start, tmp_path / "model", save_minutes=0)
+    sizes = out_of_memory_above(monkeypatch, 5)
+    assert_same_curve(run(start, tmp_path / "model", save_minutes=0), start[2])
+    assert max(sizes) == 5
+
+
+def test_a_cell_that_does_not_fit_is_told_and_the_state_stays(start, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        out_of_memory_above(patched, 0)
+        with pytest.raises(ScswError, match=r"too little memory: CUDA out of memory\. To mend"):
+            run(start, tmp_path / "model")
+    assert (tmp_path / ".work").exists() and not (tmp_path / "model").exists()
+
+
+def test_elastic_similarity_needs_all_cells_at_once(start, tmp_path, monkeypatch):
+    sizes = out_of_memory_above(monkeypatch, 3)
+    with pytest.raises(ScswError, match="lower batch_size"):
+        run(start, tmp_path / "model", weight_ecs=1)
+    assert sizes == [9]
+
+
+def test_checkpointing_computes_blocks_again_and_changes_nothing(start, tmp_path, monkeypatch):
+    trained, block = [], EncoderLayer.forward_packed
+
+    def counting(self, *given):
+        trained.append(self.training)
+        return block(self, *given)
+
+    monkeypatch.setattr(EncoderLayer, "forward_packed", counting)
+    init(start[1], tmp_path / "dropped", model=model_settings(), seed=0)  # with dropout
+    dropped = tmp_path / "dropped", start[1]
+    plain = run(dropped, tmp_path / "plain")
+    once = sum(trained)
+    trained.clear()
+    out = run(dropped, tmp_path / "model", compute={"activation_checkpointing": True})
+    assert sum(trained) == 2 * once
+    assert moved(out, plain) == set()
+
+
+def test_batches_prepared_ahead_are_the_same(start, tmp_path):
+    out = run(start, tmp_path / "model", compute={"loader_workers": 1})
+    assert moved(out, start[2]) == set()
+
+
+def test_all_objectives_are_learned_together_and_told(start, tmp_path):
+    write = {"weight_ecs": 1.0, "ecs_threshold": 0.8, "weight_dab": 0.5}
+    cohort = two_batches(tmp_path / "cohort")
+    out = run((start[0], cohort), tmp_path / "model", **write)
+    table = history(out)
+    assert list(table.columns[5:]) == ["gep", "mvc", "cls", "ecs", "dab", "accuracy"]
+    assert np.isfinite(table[["ecs", "dab"]]).all(axis=None)
+    loss = 0.01 * (table["gep"] + table["mvc"]) + table["cls"] + table["ecs"]
+    train = table["split"] == "train"
+    loss[train] += 0.5 * table.loc[train, "dab"]  # the adversary does not choose the weights
+    assert table["loss"].to_numpy() == pytest.approx(loss.to_numpy(), rel=1e-6)
+    # The adversary is of no use later, and an scGPT folder without it is what every tool reads.
+    assert weights(out).keys() == weights(start[2]).keys()
+    assert history(start[2])[["ecs", "dab"]].isna().all(axis=None)
+
+
+def two_batches(folder):
+    import anndata as ad
+
+    path = write_cohort(folder)
+    cohort = ad.read_h5ad(path)
+    cohort.obs["batch"] = np.where(np.arange(cohort.n_obs) % 2, "b", "a")
+    cohort.write_h5ad(path)
+    return path
+
+
+def test_one_batch_has_nothing_to_tell_apart(start, tmp_path):
+    with pytest.raises(ScswError, match="two experimental batches"):
+        run(start, tmp_path / "model", weight_dab=1)
+
+
+EMBEDDINGS = ("encoder.", "value_encoder.")
+BLOCKS = tuple(f"transformer_encoder.layers.{i}." for i in range(3))
+HEADS = ("decoder.", "cls_decoder.", "mvc_decoder.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "still"),
+    [
+        ({"freeze": "embeddings"}, EMBEDDINGS),
+        ({"freeze": "encoder"}, EMBEDDINGS + BLOCKS),
+        ({"freeze_blocks": 2}, BLOCKS[:2]),
+        ({"freeze": "embeddings", "freeze_blocks": 1}, EMBEDDINGS + BLOCKS[:1]),
+        ({"weight_mvc": 0}, HEADS[2:]),
+        ({"weight_cls": 0}, HEADS[1:2]),
+        ({"weight_gep": 0}, HEADS[:1]),
+    ],
+)
+def test_what_is_frozen_stays_and_the_rest_is_trained(start, tmp_path, changes, still):
+    changed = moved(run(start, tmp_path / "model", **changes), start[0])
+    assert not any(name.startswith(still) for name in changed)
+    for part in EMBEDDINGS + BLOCKS + HEADS:
+        assert part in still or any(name.startswith(part) for name in changed), part
+
+
+def test_nothing_left_to_train_is_refused(start, tmp_path):
+    only = {"weight_gep": 0, "weight_mvc": 0, "weight_cls": 0, "weight_ecs": 1}
+    with pytest.raises(ScswError, match="nothing to train"):
+        run(start, tmp_path / "model", freeze="encoder", **only)
+
+
+def test_adapters_end_in_the_weights_of_a_plain_folder(start, tmp_path, monkeypatch):
+    import scsw.scgpt.finetune as module
+
+    pytest.importorskip("peft")
+    seen, merge = {}, module.merge_adapters
+    tokens = torch.arange(12).reshape(1, 12), torch.rand(1, 12), torch.zeros(1, 12, dtype=bool)
+
+    def merging(adapters):
+        with torch.no_grad():
+            seen["adapted"] = adapters.model(*tokens, CLS=True, MVC=True)
+        seen["trained"] = {n for n, p in adapters.model.named_parameters() if p.requires_grad}
+        merge(adapters)
+
+    monkeypatch.setattr(module, "merge_adapters", merging)
+    out = run(start, tmp_path / "model", lora_rank=2, lora_alpha=64, lora_dropout=0.1)
+    with torch.no_grad():
+        found = load_model(out)(*tokens, CLS=True, MVC=True)
+        before = load_model(start[0])(*tokens, CLS=True, MVC=True)
+    for name, value in seen["adapted"].items():
+        assert torch.allclose(found[name], value, rtol=1e-5, atol=1e-5), name
+    assert (found["cell_emb"] - before["cell_emb"]).abs().max() > 0.01
+    adapted = ("self_attn.out_proj.weight", "linear1.weight", "linear2.weight")
+    changed = moved(out, start[0])
+    assert {n for n in changed if not n.startswith(HEADS)} == {
+        b + a for b in BLOCKS for a in adapted
+    }
+    assert all("lora_" in name or name.startswith(HEADS) for name in seen["trained"])
+    for name in ("linear1.weight", "linear2.weight"):
+        change = weights(out)[BLOCKS[0] + name] - weights(start[0])[BLOCKS[0] + name]
+        assert torch.linalg.matrix_rank(change, atol=1e-4) == 2
+
+
+def test_an_adapted_run_goes_on_where_it_was_killed(start, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    given = {"lora_rank": 2, "save_minutes": 0}
+    whole = run(start, tmp_path / "whole", **given)
+    assert killed_and_gone_on(start, tmp_path / "model", monkeypatch, **given) == weights_of(whole)
+
+
+@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")  # see the comment below
+def test_a_scaled_fp16_run_learns_and_goes_on(start, tmp_path, monkeypatch):
+    given = {"save_minutes": 0, "compute": {"precision": "fp16"}}
+    states, state = [], TrainingRun.state
+    monkeypatch.setattr(TrainingRun, "state", lambda self: states.append(state(self)) or states[-1])
+    whole = run(start, tmp_path / "whole", **given)
+    assert states[-1]["scaler"]["scale"] >= 1 and states[-1]["scaler"]["_growth_tracker"] > 0
+    # The first scales are too large: steps that overflow are left out, as in every such run.
+    losses = [history(folder)["loss"].iloc[-1] for folder in (whole, start[2])]
+    assert moved(whole, start[2]) and np.allclose(*losses, rtol=0.1)
+    assert killed_and_gone_on(start, tmp_path / "model", monkeypatch, **given) == weights_of(whole)
+
+
+def test_bf16_is_near_fp32(start, tmp_path):
+    out = run(start, tmp_path / "model", compute={"precision": "bf16"})
+    losses = [history(folder)["loss"] for folder in (out, start[2])]
+    assert moved(out, start[2]) and np.allclose(*losses, rtol=0.05)
+
+
+def weights_of(folder):
+    return {name: value.numpy().tobytes() for name, value in weights(folder).items()}
+
+
+def killed_and_gone_on(start, out, monkeypatch, **given):
+    class Killed(BaseException):
+        pass
+
+    take = Step.__call__
+
+    def dying(self, batch):
+        if self.run.step == 3:
+            raise Killed
+        return take(self, batch)
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Step, "__call__", dying)
+        run(start, out, **given)
+    return weights_of(run(start, out, **given))
+
+
+def test_it_stops_early_and_keeps_the_best(start, tmp_path, monkeypatch):
+    losses = iter([3.0, 2.0, 2.5, 2.0, 1.0, 0.5])
+    monkeypatch.setattr(
+        "scsw.scgpt.training.fit.validate", lambda *_: {"loss": next(losses), "accuracy": 0.5}
+    )
+    kept, judge = [], TrainingRun.judge
+
+    def judging(self, loss):
+        before = self.best_state
+        judge(self, loss)
+        kept.append(self.best_state is not before)
+
+    monkeypatch.setattr(TrainingRun, "judge", judging)
+    out = run(start, tmp_path / "model", evaluations=6, patience=2)
+    assert history(out)["step"].max() == 4
+    assert kept == [True, True, False, False]
+    monkeypatch.undo()
+    two = run(start, tmp_path / "two", evaluations=6)
+    assert history(two)["step"].max() == 6
+
+
+def test_patience_without_validation_cells_is_refused(start, tmp_path):
+    cohort = write_cohort(tmp_path / "cohort", split={"train": 4, "discovery": 1, "test": 4})
+    with pytest.raises(ScswError, match="no validation cells"):
+        run((start[0], cohort), tmp_path / "model", patience=1)
+
+
+def test_class_weights_change_the_loss_of_unlike_types_only(start, tmp_path):
+    cells = {"train": 4, "validation": 1, "discovery": 1, "test": 4}
+    cohort = write_cohort(tmp_path / "cohort", cells=7, split=cells)  # 3 of the first type, 2, 2
+    plain = run((start[0], cohort), tmp_path / "plain")
+    weighted = run((start[0], cohort), tmp_path / "weighted", class_weights="balanced")
+    assert not np.allclose(history(plain)["cls"], history(weighted)["cls"], rtol=1e-4)
+
+
+def test_a_tensorboard_log_lies_beside_the_model(start, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = run(start, tmp_path / "model", tensorboard=True)
+    log = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    logged = {event.step: event.value for event in log.Scalars("loss/train")}
+    table = history(out)
+    for row in table[table["split"] == "train"].itertuples():
+        assert logged[row.step] == pytest.approx(row.loss)
+    assert sorted(logged) == [1, 2, 3, 4, 5, 6]
+    assert len(log.Scalars("accuracy/validation")) == 3
+    assert moved(out, start[2]) == set()
+
+
+def test_a_terminal_shows_loss_speed_and_time_left(monkeypatch):
+    shown = io.StringIO()
+    console = Console(file=shown, force_terminal=True, width=120)
+    monkeypatch.setattr("scsw.scgpt.training.training_progress.Console", lambda: console)
+    now = SimpleNamespace(step=3, steps=10, tokens=5000, seconds=2.0)
+    with training_progress(now) as tell:
+        now.step = 4
+        tell(1.25)
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.getvalue())
+    assert "step 4 of 10  loss 1.250  2,500 tokens/s" in text
+    with training_progress(now, shown=False) as tell:
+        length = len(shown.getvalue())
+        tell(1.0)
+    assert len(shown.getvalue()) == length
+
+
+@pytest.mark.parametrize(
+    ("finetuning", "computing", "message"),
+    [
+        ({"weight_gep": 0, "weight_mvc": 0, "weight_cls": 0, "weight_dab": 1}, {}, "every"),
+        ({"freeze_blocks": 4}, {}, "3 encoder blocks"),
+        ({"lora_rank": 2, "freeze": "encoder"}, {}, "one of them"),
+        ({"lora_rank": 2, "freeze_blocks": 1}, {}, "one of them"),
+        ({"weight_ecs": 1, "accumulate": 2}, {}, "all cells of a step at once"),
+        ({"accumulate": 10}, {}, "accumulate is 10, but finetune.batch_size is 9"),
+        ({}, {"devices": 10}, "devices is 10, but finetune.batch_size is 9"),
+        ({}, {"devices": 2, "device": "cuda"}, r"sees 0 GPU|sees 1 GPU|no GPU"),
+    ],
+)
+def test_options_that_exclude_one_another(start, tmp_path, finetuning, computing, message):
+    if computing.get("device") == "cuda" and torch.cuda.device_count() > 1:
+        pytest.skip("this machine has the GPUs")
+    with pytest.raises(ScswError, match=message):
+        run(start, tmp_path / "model", compute=computing, **finetuning)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra"), [({"lora_rank": 2}, "lora"), ({"tensorboard": True}, "tensorboard")]
+)
+def test_an_extra_that_is_missing_is_named(start, tmp_path, monkeypatch, changes, extra):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ScswError, match=rf"pip install 'scsw\[{extra}\]'"):
+        run(start, tmp_path / "model", **changes)
