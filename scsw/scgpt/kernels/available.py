@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
+import warnings
+from functools import cache
 
 import torch
 
@@ -10,8 +14,21 @@ _HEAD_SIZES = (16, 32, 64, 128)
 
 
 def has_kernels(device: torch.device, dtype: torch.dtype, d_model: int, heads: int) -> bool:
-    """Tell whether the kernels can run: Triton, a GPU, half precision and powers of two."""
+    """Tell whether the kernels can run: a GPU with Triton, half precision and powers of two."""
     half = dtype in (torch.float16, torch.bfloat16)
     sizes = d_model // heads in _HEAD_SIZES and d_model & (d_model - 1) == 0
-    triton = importlib.util.find_spec("triton") is not None
-    return device.type == "cuda" and half and sizes and triton
+    return device.type == "cuda" and half and sizes and _can_build()
+
+
+@cache
+def _can_build() -> bool:
+    """Tell whether Triton is there, and the C compiler with which it builds a kernel's launcher."""
+    if importlib.util.find_spec("triton") is None:
+        missing = "Triton, which torch's builds for Linux bring along"
+    elif not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        missing = "a C compiler (gcc or clang), which Triton needs"
+    else:
+        return True
+    told = f"attention runs cell by cell, several times as slowly, for lack of {missing}"
+    warnings.warn(told, stacklevel=2)
+    return False

@@ -4,12 +4,14 @@ They need a GPU, or Triton's interpreter (``TRITON_INTERPRET=1`` before Python s
 """
 
 import os
+import warnings
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+from scsw.scgpt.kernels import available
 from scsw.scgpt.kernels.available import has_kernels
 from scsw.scgpt.kernels.dropout import draw, threshold
 
@@ -110,6 +112,24 @@ def test_dropout_draws_are_independent(dropout):
 def test_without_dropout_nothing_is_drawn():
     assert all(x.numel() == 0 for x in draw((5, 2), 7, 0.0, torch.device("cpu")))
     assert threshold(0.0) == 0
+
+
+@pytest.mark.parametrize(("found", "said"), [(None, "Triton"), (object(), "C compiler")])
+def test_what_the_kernels_lack_is_said_once(monkeypatch, found, said):
+    available._can_build.cache_clear()
+    monkeypatch.setattr(available.importlib.util, "find_spec", lambda name: found)
+    monkeypatch.setattr(available.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CC", raising=False)
+    wanted = (torch.device("cuda"), torch.float16, 512, 8)
+    with pytest.warns(UserWarning, match=said):
+        assert not has_kernels(*wanted)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not has_kernels(*wanted)
+    available._can_build.cache_clear()
+    monkeypatch.setenv("CC", "cc")
+    assert has_kernels(*wanted) == (found is not None)
+    available._can_build.cache_clear()
 
 
 def test_kernels_are_for_half_precision_on_a_gpu():
