@@ -31,7 +31,7 @@ from scsw.scgpt.tokens.packed import PackedBatch
 VOCABULARY = 60_697
 PAD, CLS = VOCABULARY - 3, VOCABULARY - 2
 N_BINS, N_CLS, MASK_RATIO, DROPOUT = 51, 20, 0.4, 0.2
-BATCHES, ROUNDS = 4, 5
+BATCHES, ROUNDS, ROUNDS_ON_CPU = 4, 5, 2
 CELLS, CELLS_ON_CPU = {1200: 64, 3000: 32}, 4
 
 
@@ -197,7 +197,7 @@ def seconds(
             torch.cuda.reset_peak_memory_stats()
             run(0)
             memory[name] = torch.cuda.max_memory_allocated() / 2**30
-    for _ in range(ROUNDS):
+    for _ in range(ROUNDS if on_gpu else ROUNDS_ON_CPU):
         for name, run in work.items():
             times[name].append(run_all(run, batches, on_gpu) / len(batches))
     return {name: (statistics.median(times[name]), memory[name]) for name in work}
