@@ -113,6 +113,8 @@ def parse_settings(text: str | None) -> dict[str, Any]:
 def reductions(config: dict[str, Any]) -> list[dict[str, Any]]:
     """List the keys marked ``x-reduction`` that stand below (a choice: beside) their default.
 
+    Where the mark is a number, null is the default and stands for that number.
+
     Returns
     -------
     list of dict
@@ -126,11 +128,13 @@ def reductions(config: dict[str, Any]) -> list[dict[str, Any]]:
             given = value.get(key)
             if "properties" in rule and isinstance(given, dict):
                 visit(given, rule, place)
-            elif rule.get("x-reduction") and _is_less(given, rule["default"]):
-                found.append(
-                    {"key": place, "value": given, "default": rule["default"]}
-                    | {"description": rule["description"]}
-                )
+            elif mark := rule.get("x-reduction"):
+                full = rule["default"] if mark is True else mark
+                if _is_less(given, full):
+                    found.append(
+                        {"key": place, "value": given, "default": full}
+                        | {"description": rule["description"]}
+                    )
 
     rules = schema()
     visit(config, rules, "")

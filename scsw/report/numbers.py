@@ -14,6 +14,7 @@ from scsw.report.provenance_records import Records
 from scsw.report.sections import SECTIONS
 from scsw.report.tables import Tables
 from scsw.report.verdict import verdict_numbers, verdict_sentence
+from scsw.settings import schema
 
 DIGITS = 6  # significant; more would be noise of the last CPU instruction
 # Without the cohorts' paths: they say nothing to a reader and belong to somebody's machine.
@@ -55,12 +56,19 @@ def collect(t: Tables, records: Records) -> dict[str, Any]:
             "reductions": what_is_missing["reductions"],
             "nulls": _nulls(t),
             "config": {name: t.config[name] for name in CONFIG_SECTIONS},
-            "model": records.model_sizes or {key: t.config["model"][key] for key in MODEL_KEYS},
+            "model": records.model_sizes or _configured_sizes(t.config["model"]),
             "seeds": t.seeds,
             "versions": records.versions or {"scsw": __version__},
             "commits": records.commits,
         }
     )
+
+
+def _configured_sizes(model: dict[str, Any]) -> dict[str, Any]:
+    """Return the sizes of a model from scratch; null stands for the number of a full model."""
+    rules = schema()["properties"]["model"]["properties"]
+    found = {key: model[key] for key in MODEL_KEYS}
+    return {key: rules[key]["x-reduction"] if x is None else x for key, x in found.items()}
 
 
 def plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from scsw.scgpt.model import load_model, read_args
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer, training_batch_names
 from scsw.scgpt.tokens.streamed_cohort import streamed_cells
 from scsw.scgpt.training.distributed import Processes, launch
-from scsw.scgpt.training.finetune_checks import check
+from scsw.scgpt.training.finetune_checks import check, check_cell_types, check_starting_folder
 from scsw.scgpt.training.fit import fit
 from scsw.scgpt.training.out_of_memory import no_memory
 from scsw.scgpt.training.trained_parts import (
@@ -36,8 +36,15 @@ from scsw.scgpt.training.training_cells import TrainingCells
 from scsw.scgpt.training.training_run import SavedRun
 from scsw.workspace import file_state, temporary_folder, workspace
 
-# Settings that change no result.
-_NO_MATTER = ("save_minutes", "tensorboard", "loader_workers")
+# Settings that change no weight: with other ones a saved state is still good.
+_NO_MATTER = (
+    "save_minutes",
+    "tensorboard",
+    "loader_workers",
+    "activation_checkpointing",
+    "baseline_cells",
+    "gep_cells_per_donor",
+)
 
 
 def finetune(
@@ -61,7 +68,7 @@ def finetune(
         ``cohort.h5ad`` that was matched to the same vocabulary.
     out
         Folder to write (contract: ``model/`` in docs/outputs.md). A TensorBoard log, where it is
-        asked for, goes to the folder ``tensorboard`` beside it.
+        asked for, goes to the folder ``<name of out>-tensorboard`` beside it.
     settings, compute
         Sections ``finetune`` and ``compute`` of the config.
     arm
@@ -80,6 +87,7 @@ def finetune(
         If the process is asked to end (SIGTERM, SIGINT): the same call goes on from there.
     """
     start, cohort, out = require(start), require(cohort), Path(out)
+    check_starting_folder(start)
     check_vocabulary(start, cohort_facts(cohort))
     check(settings, compute, read_args(start))
     given = {"start": start, "cohort": cohort, "out": out, "arm": arm, "seed": seed, "work": work}
@@ -128,7 +136,7 @@ def _finetune(
         model.to(device)
         torch.manual_seed(seed + processes.rank)  # each process drops out its own
         saved = SavedRun(folder, settings.save_minutes, processes)
-        board = out.with_name("tensorboard") if settings.tensorboard else None
+        board = out.with_name(f"{out.name}-tensorboard") if settings.tensorboard else None
         history = fit(
             model, training, settings, compute, device, saved, processes=processes, board=board
         )
@@ -164,6 +172,7 @@ def _training_cells(
     cells, rows = streamed_cells(cohort, ["train", "validation", "test"])
     batches = training_batch_names(cells.obs) if settings.weight_dab else None
     tokenizer = cohort_tokenizer(cells, start, seed, batches=batches, rows=rows)
+    check_cell_types(cells.obs, tokenizer.labels, start)
     training = TrainingCells(tokenizer, cells, settings, shuffle=arm == "shuffled")
     if settings.patience is not None and not training.validation.size:
         raise ScswError(

@@ -18,7 +18,7 @@ from scsw.scgpt.checkpoint.token_rows import EMBEDDING, check_genes, move_rows
 from scsw.scgpt.checkpoint.weights import load_state, read_state_dict
 from scsw.scgpt.folder import write_folder
 from scsw.scgpt.model import new_model, read_vocabulary
-from scsw.scgpt.model_args import read_model_args, scratch_args, trainable_args
+from scsw.scgpt.model_args import read_model_args, scratch_args, token_args, trainable_args
 
 
 def init(
@@ -68,6 +68,7 @@ def init(
         if model.checkpoint:
             state = read_state_dict(Path(model.checkpoint) / "best_model.pt")
             args = trainable_args(read_model_args(model.checkpoint, state), model.checkpoint)
+            args |= token_args(model)
             _check_vocabulary(Path(model.checkpoint), cohort)
         torch.manual_seed(init_seed)
         network = new_model(args, read_vocabulary(cohort.parent), len(labels))

@@ -141,9 +141,15 @@ def complete_args(args: Mapping[str, Any], path: str | Path = "args.json") -> di
 
 def scratch_args(settings: Any) -> dict[str, Any]:
     """Return the ``args.json`` of a new model from the config's ``model`` section."""
-    names = (*SIZE_KEYS, "max_seq_len", "include_zero_gene", "input_emb_style")
-    args = {name: getattr(settings, name) for name in names}
+    args = {name: getattr(settings, name) for name in (*SIZE_KEYS, "input_emb_style")}
+    args |= token_args(settings)
     return complete_args({**args, "MVC": True, "fast_transformer": False}, "the config's `model`")
+
+
+def token_args(settings: Any) -> dict[str, Any]:
+    """Return what the config's ``model`` section says of tokens; they change no weight."""
+    given = {name: getattr(settings, name) for name in ("max_seq_len", "include_zero_gene")}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def trainable_args(args: dict[str, Any], checkpoint: str | Path) -> dict[str, Any]:

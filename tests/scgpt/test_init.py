@@ -204,3 +204,20 @@ def test_the_cohorts_gene_names_are_its_tokens(cohort):
     """What `init` compares are the names by which the vocabulary gives ids."""
     var, own = anndata.read_h5ad(cohort).var, own_vocabulary(cohort)
     assert [own[symbol] for symbol in var["symbol"]] == var["token_id"].tolist()
+
+
+def test_tokens_of_a_cell_can_be_other_than_the_checkpoints(cohort, tmp_path):
+    folder = checkpoint(tmp_path / "given", own_vocabulary(cohort))
+    for name, changes in {
+        "as_given": {},
+        "longer": {"max_seq_len": 40, "include_zero_gene": True},
+    }.items():
+        settings = {"max_seq_len": None, "include_zero_gene": None, "checkpoint": str(folder)}
+        init(cohort, tmp_path / name, model=model_settings(**settings | changes), seed=0)
+    as_given, longer = (read_args(tmp_path / name) for name in ("as_given", "longer"))
+    assert (as_given["max_seq_len"], as_given["include_zero_gene"]) == (24, False)
+    assert (longer["max_seq_len"], longer["include_zero_gene"]) == (40, True)
+    assert (
+        load_model(tmp_path / "longer").state_dict().keys()
+        == load_model(tmp_path / "as_given").state_dict().keys()
+    )

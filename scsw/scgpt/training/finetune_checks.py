@@ -1,11 +1,14 @@
-"""What is checked before fine-tuning begins: options that exclude one another."""
+"""What is checked before fine-tuning begins, so that no mistake shows after hours."""
 
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 
 from scsw.errors import ScswError
@@ -26,11 +29,55 @@ def check(settings: SimpleNamespace, compute: SimpleNamespace, args: dict[str, A
         raise ScswError(
             "every finetune.weight_… is 0", expected="at least one objective to train on"
         )
+    if not settings.mask_ratio and (settings.weight_gep or settings.weight_mvc):
+        raise ScswError(
+            "finetune.mask_ratio is 0, but weight_gep or weight_mvc is not",
+            expected="hidden values to reconstruct, or classification alone",
+            fix="set weight_gep and weight_mvc to 0, or raise mask_ratio",
+        )
     _check_trained_parts(settings, args["nlayers"])
     _check_batch(settings, compute)
     _check_gpus(compute)
     _check_extra(settings.tensorboard, "tensorboard", "finetune.tensorboard is true")
     _check_extra(settings.lora_rank is not None, "peft", "finetune.lora_rank is given", "lora")
+
+
+def check_starting_folder(start: Path) -> None:
+    """Raise a `ScswError` unless a folder is one that `init` writes: with cell types."""
+    if not (start / "labels.json").exists():
+        raise ScswError(
+            f"{start} has no labels.json",
+            expected="a starting model with the cohort's cell types",
+            fix="make one of this checkpoint with `scsw init` (model.checkpoint in the config)",
+        )
+
+
+def check_cell_types(obs: pd.DataFrame, labels: np.ndarray, start: Path) -> None:
+    """Raise a `ScswError` unless the model knows the training cells' types, and a test cell's.
+
+    Parameters
+    ----------
+    obs
+        ``cell_type`` and ``split`` of the cells.
+    labels
+        Index of each cell's type in the model, -1 where it does not know it; shape (cells,).
+    start
+        Folder of the model, for the message.
+    """
+    unknown = sorted(
+        obs["cell_type"][(obs["split"] == "train") & (labels < 0)].astype(str).unique()
+    )
+    if unknown:
+        raise ScswError(
+            f"{start}/labels.json lacks cell types of the training donors: {', '.join(unknown)}",
+            expected="the cell types of this cohort",
+            fix="make the starting model for this cohort with `scsw init`",
+        )
+    if not ((obs["split"] == "test") & (labels >= 0)).any():
+        raise ScswError(
+            "no test donor of the cohort holds a cell of a type that the training donors hold",
+            fix="give preprocess.test a larger share, or check the cell-type column",
+        )
 
 
 def _check_trained_parts(settings: SimpleNamespace, n_blocks: int) -> None:

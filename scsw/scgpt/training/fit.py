@@ -133,7 +133,7 @@ class _Training:
     def _is_turn(self, times: int) -> bool:
         """Tell whether something that is done so many times over a run is due after this step."""
         run = self.run
-        return run.step % max(1, run.steps // times) == 0 or run.step == run.steps
+        return run.step * times // run.steps > (run.step - 1) * times // run.steps
 
     def _save(self, saved: SavedRun, stop: StopRequest) -> None:
         """Save the run if it is time to, and end the process if it was asked to end."""

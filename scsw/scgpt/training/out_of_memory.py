@@ -49,6 +49,7 @@ def no_memory(error: torch.OutOfMemoryError) -> ScswError:
     """Return what to tell a user whose GPU is too small."""
     return ScswError(
         f"the GPU has too little memory: {str(error).splitlines()[0]}",
-        fix="use compute.activation_checkpointing, a lower model.max_seq_len or a larger GPU; "
-        "with finetune.weight_ecs, which needs all cells of a step at once, a lower batch_size",
+        fix="use compute.activation_checkpointing, a starting model with a lower "
+        "model.max_seq_len, or a larger GPU; with finetune.weight_ecs, which needs all cells of a "
+        "step at once, a lower batch_size",
     )

@@ -51,7 +51,10 @@ def training_batches(
     batches = _from_workers(training, start, workers, pin_memory)
     # An exiting process asks its workers to end, which they ignore, and waits for them.
     atexit.register(batches.close)
-    yield from batches
+    try:
+        yield from batches
+    finally:
+        atexit.unregister(batches.close)
 
 
 def loader_workers(compute: SimpleNamespace, device: torch.device) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -33,7 +32,8 @@ def training_board(
     from torch.utils.tensorboard import SummaryWriter  # an extra
 
     if step == 0:
-        shutil.rmtree(folder, ignore_errors=True)
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
     with SummaryWriter(str(folder), purge_step=step + 1 if step else None) as writer:
 
         def log(step: int, split: str, numbers: Mapping[str, float]) -> None:

@@ -61,7 +61,7 @@ def training_pass(
     ScswError
         If the device does not have the precision.
     """
-    compiled = device.type == "cuda" if compute.compile == "auto" else compute.compile
+    compiled = compute.compile == "auto" and device.type == "cuda"
     return TrainingPass(
         objectives, precision(compute, device), compiled, compute.activation_checkpointing
     )

@@ -5,6 +5,7 @@ They need a GPU, or Triton's interpreter (``TRITON_INTERPRET=1`` before Python s
 
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,11 +116,14 @@ def test_without_dropout_nothing_is_drawn():
 
 
 @pytest.mark.parametrize(("found", "said"), [(None, "Triton"), (object(), "C compiler")])
+@pytest.mark.filterwarnings("ignore:attention runs cell by cell")
 def test_what_the_kernels_lack_is_said_once(monkeypatch, found, said):
     available._can_build.cache_clear()
     monkeypatch.setattr(available.importlib.util, "find_spec", lambda name: found)
     monkeypatch.setattr(available.shutil, "which", lambda name: None)
     monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setattr(available, "_is_recent", lambda device: True)
+    headers = Path(available.sysconfig.get_path("include"), "Python.h").exists()
     wanted = (torch.device("cuda"), torch.float16, 512, 8)
     with pytest.warns(UserWarning, match=said):
         assert not has_kernels(*wanted)
@@ -128,7 +132,7 @@ def test_what_the_kernels_lack_is_said_once(monkeypatch, found, said):
         assert not has_kernels(*wanted)
     available._can_build.cache_clear()
     monkeypatch.setenv("CC", "cc")
-    assert has_kernels(*wanted) == (found is not None)
+    assert has_kernels(*wanted) == (found is not None and headers)
     available._can_build.cache_clear()
 
 

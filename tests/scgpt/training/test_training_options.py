@@ -1,7 +1,9 @@
 """Options of fine-tuning: what each changes, and what it must not change."""
 
 import io
+import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +18,7 @@ from scsw.scgpt.encoder_layer import EncoderLayer
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.model import load_model
+from scsw.scgpt.training.fit import _Training
 from scsw.scgpt.training.step import Step
 from scsw.scgpt.training.training_pass import TrainingPass
 from scsw.scgpt.training.training_progress import training_progress
@@ -345,8 +348,13 @@ def test_a_tensorboard_log_lies_beside_the_model(start, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    board = tmp_path / "model-tensorboard"
+    board.mkdir()
+    for name in ("notes.txt", "events.out.tfevents.1.old"):  # the second of a run before
+        (board / name).write_text("")
     out = run(start, tmp_path / "model", tensorboard=True)
-    log = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert (board / "notes.txt").exists() and not (board / "events.out.tfevents.1.old").exists()
+    log = EventAccumulator(str(tmp_path / "model-tensorboard")).Reload()
     logged = {event.step: event.value for event in log.Scalars("loss/train")}
     table = history(out)
     for row in table[table["split"] == "train"].itertuples():
@@ -400,3 +408,58 @@ def test_an_extra_that_is_missing_is_named(start, tmp_path, monkeypatch, changes
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ScswError, match=rf"pip install 'scsw\[{extra}\]'"):
         run(start, tmp_path / "model", **changes)
+
+
+def test_mistakes_that_would_cost_a_run_show_before_its_first_step(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(Step, "__call__", lambda *_: pytest.fail("a step was taken"))
+    no_test = write_cohort(tmp_path / "a", split={"train": 4, "validation": 1, "discovery": 1})
+    with pytest.raises(ScswError, match="no test donor"):
+        run((start[0], no_test), tmp_path / "model")
+    other = shutil.copytree(start[0], tmp_path / "start")
+    (other / "labels.json").write_text(json.dumps(["Astrocyte", "Sst", "VLMC"]))
+    with pytest.raises(ScswError, match=r"lacks cell types of the training donors: Microglia-PVM"):
+        run((other, start[1]), tmp_path / "model")
+    (other / "labels.json").unlink()
+    with pytest.raises(ScswError, match="scsw init"):
+        run((other, start[1]), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+def test_classification_alone_hides_nothing(start, tmp_path):
+    with pytest.raises(ScswError, match="mask_ratio is 0"):
+        run(start, tmp_path / "model", mask_ratio=0)
+    out = run(start, tmp_path / "model", mask_ratio=0, weight_gep=0, weight_mvc=0)
+    table = history(out)
+    assert np.isfinite(table["loss"]).all() and table["loss"].equals(table["cls"])
+
+
+@pytest.mark.parametrize("times", [1, 3, 10])
+def test_validation_passes_are_as_many_as_asked_for(times):
+    for steps in range(1, 60):
+        run = SimpleNamespace(step=0, steps=steps)
+        training = SimpleNamespace(run=run)
+        due = []
+        for run.step in range(1, steps + 1):
+            due.append(_Training._is_turn(training, times))
+        assert sum(due) == min(times, steps) and due[-1]
+
+
+def test_settings_of_evaluation_alone_keep_the_saved_state(start, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dying(*_args, **_settings):
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("scsw.scgpt.finetune.evaluate", dying)
+        run(start, tmp_path / "model")
+    monkeypatch.setattr(Step, "__call__", lambda *_: pytest.fail("a step was taken again"))
+    out = run(
+        start,
+        tmp_path / "model",
+        baseline_cells=100,
+        gep_cells_per_donor=2,
+        compute={"activation_checkpointing": True},
+    )
+    assert moved(out, start[2]) == set()
