@@ -5,7 +5,12 @@ import sys
 
 import torch
 
-BENCHMARKS = [["ablation", "--size", "demo"], ["ablation", "--size", "half"], ["tokens"], ["mixing"]]
+BENCHMARKS = [
+    ["ablation", "--size", "demo"],
+    ["ablation", "--size", "half"],
+    ["tokens"],
+    ["mixing"],
+]
 ON_A_GPU = [["model"], ["gpu_chain"], ["gpu_chain", "--full"]]
 
 for name, *options in BENCHMARKS + ON_A_GPU * torch.cuda.is_available():

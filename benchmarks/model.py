@@ -27,6 +27,7 @@ import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.scgpt.forward import forward_packed
 from scsw.scgpt.model import exchange_layers
 from scsw.scgpt.tokens.packed import PackedBatch
+from scsw.scgpt.tokens.token_batch import TokenBatch
 
 VOCABULARY = 60_697
 PAD, CLS = VOCABULARY - 3, VOCABULARY - 2
@@ -81,39 +82,18 @@ def cells_like(tokens: int, n_cells: int, seed: int) -> PackedBatch:
     )
 
 
-def padded(batch: PackedBatch) -> dict[str, Tensor]:
-    """Return the same cells as the stock model takes them."""
-    places = torch.arange(batch.longest) < torch.tensor(batch.lengths)[:, None]
-    hidden = torch.zeros(batch.n_tokens, dtype=torch.bool)
-    hidden[batch.hidden] = True
-
-    def spread(x: Tensor, empty: float) -> Tensor:
-        return torch.full(places.shape, empty, dtype=x.dtype).masked_scatter(places, x)
-
-    return {
-        "genes": spread(batch.genes, PAD),
-        "values": spread(batch.values, -2),
-        "target": spread(batch.target, -2),
-        "hidden": spread(hidden, False),
-        "padding": ~places,
-        "labels": batch.labels,
-    }
+def stock_forward(model: nn.Module, cells: TokenBatch) -> dict[str, Tensor]:
+    return model(cells.genes, cells.values, cells.padding, CLS=True, MVC=True)
 
 
-def stock_forward(model: nn.Module, cells: dict[str, Tensor]) -> dict[str, Tensor]:
-    return model(cells["genes"], cells["values"], cells["padding"], CLS=True, MVC=True)
-
-
-def stock_loss(model: nn.Module, cells: dict[str, Tensor]) -> Tensor:
+def stock_loss(model: nn.Module, cells: TokenBatch) -> Tensor:
     output = stock_forward(model, cells)
-    hidden, n_hidden = cells["hidden"], cells["hidden"].sum()
+    hidden, n_hidden = cells.hidden, cells.hidden.sum()
     squared = sum(
-        F.mse_loss(output[name].float() * hidden, cells["target"] * hidden, reduction="sum")
+        F.mse_loss(output[name].float() * hidden, cells.target * hidden, reduction="sum")
         for name in ("mlm_output", "mvc_output")
     )
-    return 0.01 * squared / n_hidden + F.cross_entropy(
-        output["cls_output"].float(), cells["labels"]
-    )
+    return 0.01 * squared / n_hidden + F.cross_entropy(output["cls_output"].float(), cells.labels)
 
 
 def packed_loss(model: nn.Module, batch: PackedBatch, compiled: bool) -> Tensor:
@@ -131,7 +111,7 @@ class Contest:
         n_cells = CELLS[tokens] if self.on_gpu else CELLS_ON_CPU
         packed = [cells_like(tokens, n_cells, seed) for seed in range(BATCHES)]
         self.packed = [batch.to(device) for batch in packed]
-        self.padded = [{k: x.to(device) for k, x in padded(b).items()} for b in packed]
+        self.padded = [batch.padded(PAD, -2).to(device) for batch in packed]
         self.real = sum(batch.n_tokens for batch in packed) / BATCHES
         self.stock = stock_model(DROPOUT).to(device)
         self.ours = exchange_layers(copy.deepcopy(self.stock))
@@ -223,7 +203,7 @@ def deviations(contest: Contest) -> dict[str, tuple[float, float]]:
     """
     contest.stock.eval(), contest.ours.eval()
     cells, batch = contest.padded[0], contest.packed[0]
-    real = ~cells["padding"]
+    real = ~cells.padding
 
     def outputs(half: bool, stock: bool) -> dict[str, Tensor]:
         with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=half):
