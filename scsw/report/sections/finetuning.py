@@ -23,18 +23,27 @@ def numbers(t: Tables) -> dict[str, Any]:
             kept = (scored["metric"] == metric) & (scored["predictor"] == predictor)
             test[metric][predictor] = _range(scored[kept])
     by_seed = scored.pivot_table(index="seed", columns=["predictor", "metric"], values="value")
-    key = [(name, "accuracy") for name in ("scgpt", "majority", "pca_logistic")]
-    above = by_seed[key[0]] > by_seed[key[1]] if len(by_seed) else pd.Series(dtype=bool)
-    beaten = by_seed[key[0]] < by_seed[key[2]] if len(by_seed) else pd.Series(dtype=bool)
+    above = _compared(by_seed, "majority", lower=True)
+    beaten = _compared(by_seed, "pca_logistic", lower=False)
+    untuned = _compared(by_seed, "frozen_encoder", lower=False)
     return {
         "n_models": len(t.seeds),
         "n_cells": int(scored["n_cells"].max()) if len(scored) else 0,
         "n_donors": int(scored["n_donors"].max()) if len(scored) else 0,
         "test": test,
-        "n_above_majority": int(above.sum()),
-        "n_below_logistic": int(beaten.sum()),
+        "n_above_majority": above,
+        "n_below_logistic": beaten,
+        "n_below_untuned": untuned,
         "steps": int(t.history["step"].max()) if len(t.history) else 0,
     }
+
+
+def _compared(by_seed: pd.DataFrame, baseline: str, *, lower: bool) -> int:
+    """Count the models whose accuracy a baseline is lower than, or higher than."""
+    if ("scgpt", "accuracy") not in by_seed or (baseline, "accuracy") not in by_seed:
+        return 0
+    model, other = by_seed["scgpt", "accuracy"], by_seed[baseline, "accuracy"]
+    return int(((other < model) if lower else (other > model)).sum())
 
 
 def _range(rows: pd.DataFrame) -> dict[str, float | None]:
@@ -71,6 +80,11 @@ def reading(n: dict[str, Any]) -> list[str]:
         remarks.append(
             f"{words.several(n['n_below_logistic'], 'model')} stayed below logistic regression: "
             "this run does not show that scGPT is needed to tell these cell types apart."
+        )
+    if n["n_below_untuned"]:
+        remarks.append(
+            f"{words.several(n['n_below_untuned'], 'model')} stayed below logistic regression on "
+            "the embeddings of the model before fine-tuning: fine-tuning did not help there."
         )
     return [scores, *remarks]
 
