@@ -1,6 +1,6 @@
 """Time scsw's packed forward pass and training step against the stock scGPT model.
 
-    python -m benchmarks.model [--tokens 1200 3000] [--cpu]
+    python -m benchmarks.model [--tokens 1200 3000] [--cpu | --gpus 2]
 
 Both sides have the same weights (12 x 512 x 8, vocabulary 60,697) and see the same cells, of which
 30 % of the tokens would be padding. *Stock* is the untouched ``scgpt.model.TransformerModel`` on
@@ -8,6 +8,7 @@ padded batches under fp16 autocast, as scGPT's tutorials run it; both sides comp
 expression, MVC and classification, and both train with the same fused AdamW and gradient scaler.
 Rates are real tokens per second, padding not counted. The deviations are from the stock model in
 float32 on the same batch. With ``--cpu`` both run in float32 on four cells at a time.
+With ``--gpus`` fine-tuning on several GPUs is compared with one, see `benchmarks.devices`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
+from benchmarks import devices
 from scsw.scgpt.forward import forward_packed
 from scsw.scgpt.model import exchange_layers
 from scsw.scgpt.tokens.packed import PackedBatch
@@ -305,5 +307,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens", type=int, nargs="+", default=[1200, 3000], choices=list(CELLS))
     parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--gpus", type=int, default=1)
     given = parser.parse_args()
-    main(given.tokens, torch.device("cpu" if given.cpu else "cuda"))
+    if given.gpus > 1:
+        devices.main(given.tokens, given.gpus)
+    else:
+        main(given.tokens, torch.device("cpu" if given.cpu else "cuda"))

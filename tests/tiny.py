@@ -26,7 +26,6 @@ def model_settings(**changes) -> SimpleNamespace:
 
 def write_cohort(folder: Path, *, n_genes: int = 60, cells: int = 6, split=None) -> Path:
     """Write cohort.h5ad and vocab.json; each type expresses a third of the genes ten-fold."""
-    folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     split = split or SPLIT
     rows, counts = [], []
@@ -38,9 +37,15 @@ def write_cohort(folder: Path, *, n_genes: int = 60, cells: int = 6, split=None)
                 mean = np.where(own == kind, 6.0, 0.6)
                 counts.append(rng.negative_binomial(2, 2 / (2 + mean)))
                 rows.append((f"{name}{donor}-{cell}", f"{name}{donor}", TYPES[kind], name))
-    obs = pd.DataFrame(rows, columns=["cell_id", "donor_id", "cell_type", "split"])
     counts = np.array(counts, np.int32)
     counts[:, 0] += 1  # no cell without a token
+    return write_counts(folder, sparse.csr_matrix(counts), rows)
+
+
+def write_counts(folder: Path, counts: sparse.csr_matrix, rows: list[tuple[str, ...]]) -> Path:
+    """Write cohort.h5ad and vocab.json of given counts; `rows`: cell, donor, type and split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    obs = pd.DataFrame(rows, columns=["cell_id", "donor_id", "cell_type", "split"])
     classes = dict(zip(TYPES, ["glia", "immune", "inhibitory"], strict=True))
     obs = obs.assign(
         cell_class=obs["cell_type"].map(classes),
@@ -57,8 +62,8 @@ def write_cohort(folder: Path, *, n_genes: int = 60, cells: int = 6, split=None)
         cognition=0,
         cps=0.5,
         is_reference=False,
-        total_counts=counts.sum(1),
-        n_genes=(counts > 0).sum(1),
+        total_counts=np.asarray(counts.sum(1)).ravel(),
+        n_genes=counts.getnnz(1),
         pct_mito=1.0,
         cohort="tiny",
         assay="10x",
@@ -67,6 +72,7 @@ def write_cohort(folder: Path, *, n_genes: int = 60, cells: int = 6, split=None)
         doublet_score=np.nan,
     )
     obs.index = pd.Index(obs["cell_id"].to_numpy(), name="cell")
+    n_genes = counts.shape[1]
     symbols = [f"GENE{i:02d}" for i in range(n_genes)]
     vocabulary = {token: i for i, token in enumerate(["<pad>", "<cls>", "<eoc>", *symbols])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
@@ -83,6 +89,6 @@ def write_cohort(folder: Path, *, n_genes: int = 60, cells: int = 6, split=None)
         "warnings": np.array([], dtype=str),
         "n_donors": int(obs["donor_id"].nunique()),
     }
-    adata = ad.AnnData(sparse.csr_matrix(counts), obs=obs, var=var, uns={"scsw": facts})
+    adata = ad.AnnData(counts, obs=obs, var=var, uns={"scsw": facts})
     adata.write_h5ad(folder / "cohort.h5ad")
     return folder / "cohort.h5ad"

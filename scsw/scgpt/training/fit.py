@@ -107,12 +107,14 @@ class _Training:
     compute: SimpleNamespace
     losses: TrainingPass
     processes: Processes
+    marked: tuple[int, float] = (0, 0.0)  # tokens and clock when speed began to be measured
 
     def finish(self, saved: SavedRun, board: Path | None) -> None:
         """Take all the steps that are left."""
         run, first = self.run, self.processes.first
         step = Step(run, self.losses, self.settings.grad_clip, self.processes)
         begun, before = time.perf_counter(), run.seconds
+        self._mark()
         with contextlib.ExitStack() as stack:
             stop = stack.enter_context(self.processes.stop_request())
             batches = stack.enter_context(contextlib.closing(self._batches()))
@@ -129,6 +131,10 @@ class _Training:
                 if self._is_turn(self.settings.evaluations):
                     log(run.step, "validation", self._evaluate(found))
                 self._save(saved, stop)
+
+    def _mark(self) -> None:
+        """Measure the speed from here on."""
+        self.marked = self.run.tokens, time.perf_counter()
 
     def _is_turn(self, times: int) -> bool:
         """Tell whether something that is done so many times over a run is due after this step."""
@@ -168,12 +174,13 @@ class _Training:
         run, trained = self.run, self._means(found)
         epoch = (run.step - 1) // self.training.per_epoch
         row: dict[str, Any] = {"step": run.step, "epoch": epoch, "lr": run.lr}
-        speed = run.tokens / run.seconds
+        speed = (run.tokens - self.marked[0]) / (time.perf_counter() - self.marked[1])
         size = self.compute.batch_size
         checked = validate(run, self.losses, self.training, size, self.processes)
         run.rows.append(row | {"split": "train", **trained, "tokens_per_second": speed})
         run.rows.append(row | {"split": "validation", **checked, "tokens_per_second": math.nan})
         run.judge(checked["loss"])
+        self._mark()
         if self.processes.first:
             left = (run.steps - run.step) * run.seconds / run.step
             print(

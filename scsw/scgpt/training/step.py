@@ -49,7 +49,7 @@ class Step:
         """
         run = self.run
         counts = self.losses.objectives.counts(batch)
-        start, stop = share_bounds(len(batch.lengths), self.processes.size)[self.processes.rank]
+        start, stop = share_bounds(batch.lengths, self.processes.size)[self.processes.rank]
         own = cells_of(batch, start, stop) if self.processes.size > 1 else batch
         run.model.train()
         place = (start, len(batch.lengths))

@@ -131,7 +131,19 @@ def test_parts_of_a_batch_hold_its_cells_once():
         assert torch.cat(joined).equal(batch.genes[batch.hidden])
         assert all(part.genes[part.offsets[:-1].long()].eq(CLS_ID).all() for part in found)
         assert all(part.offsets[-1] == part.n_tokens == len(part.values) for part in found)
-    assert [b - a for a, b in share_bounds(1, 3)].count(1) == 1
+
+
+def test_processes_share_tokens_and_not_cells():
+    assert share_bounds([90, 10, 50, 30, 60], 2) == [(0, 2), (2, 5)]
+    assert [b - a for a, b in share_bounds([7], 3)].count(1) == 1
+    bounds = share_bounds(list(range(1, 100)), 4)
+    assert [a for a, _ in bounds[1:]] == [b for _, b in bounds[:-1]]
+    assert (bounds[0][0], bounds[-1][1]) == (0, 99)
+    assert all(abs(sum(range(a + 1, b + 1)) - 4950 / 4) <= 50 for a, b in bounds)
+
+
+def test_a_batch_without_cells_has_no_parts():
+    batch = cells()
     assert parts(cells_of(batch, 2, 2), 1) == []
 
 
