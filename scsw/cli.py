@@ -263,6 +263,9 @@ def search(
     model: Model,
     cohort: Cohort,
     out: Out,
+    start: Annotated[
+        Path | None, typer.Option(help="Folder that fine-tuning started from.")
+    ] = None,
     config: Settings = None,
     arm: Arm = "real",
     seed: Seed = 0,
@@ -271,7 +274,7 @@ def search(
     settings, compute = sections(config, "search", "compute")
     from scsw.superweight.search import search as run
 
-    run(model, cohort, out, settings=settings, compute=compute, arm=arm, seed=seed)
+    run(model, cohort, out, settings=settings, compute=compute, start=start, arm=arm, seed=seed)
 
 
 @app.command()

@@ -8,42 +8,21 @@ the sum that it makes, not by matching the positions of input and output spikes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
-from scsw.superweight.capture import capture
-from scsw.superweight.site_statistics import BINS, HIGHEST, LOWEST, histogram_quantile
+from scsw.superweight.ablate import ablate
+from scsw.superweight.norms import norms_around
+from scsw.superweight.observe import HIDDEN, OUTPUT, SUM, Observation, observe, oriented_weight
 
-COLUMNS = [
-    "block",
-    "row",
-    "column",
-    "weight",
-    "weight_z",
-    "spike_ratio",
-    "hidden_ratio",
-    "contribution",
-    "residual_share",
-    "iteration",
-]
-
-
-@dataclass
-class _Peak:
-    """What was seen at each output channel's largest |value| of one down-projection."""
-
-    value: np.ndarray  # (rows,) largest |output|
-    hidden: np.ndarray  # (rows, columns) input at that token
-    residual: np.ndarray  # (rows,) input of the sum that is not this layer's, NaN if not asked for
-    token: np.ndarray  # (rows, 3) batch, cell, token
-    histogram: np.ndarray  # of |output|
-    hidden_max: np.ndarray  # (columns,) largest |input|
-    hidden_histogram: np.ndarray  # of positive |input|
+COLUMNS = (
+    "module block row column weight weight_z site spike_ratio hidden_ratio contribution "
+    "residual_share found_by iteration batch cell token"
+).split()
 
 
 def find_candidates(
@@ -51,21 +30,23 @@ def find_candidates(
     batches: Iterable,
     down_projections: list[str],
     *,
-    forward: Callable[[nn.Module, object], object],
-    token_mask: Callable[[object], Tensor],
-    sums: list[str] | None = None,
+    forward: Callable[[nn.Module, Any], Any],
+    token_mask: Callable[[Any], Tensor],
+    sums: list[str | None] | None = None,
     spike_ratio: float = 20.0,
     min_share: float = 0.1,
-    max_iterations: int = 3,
+    max_iterations: int = 10,
     max_candidates: int = 20,
+    first: Observation | None = None,
 ) -> pd.DataFrame:
     """Find the weights that make activations spike, best first.
 
-    Each round records, for every output channel of every down-projection, its largest |value| over
-    real tokens and splits it into the terms ``weight[r, c] * h[c]``. The columns that carry at
-    least `min_share` of the sum of absolute terms are candidates. In the next round they are set to
-    zero, since one weight can mask another; the loop ends when no channel reaches `spike_ratio`
-    medians of its site. The first round also returns the best channels below that rule, so that
+    Each round records every output channel of every down-projection where its |value| is largest
+    over real tokens, and where that of its sum with the residual is, and splits both sums into the
+    terms ``weight[r, c] * h[c]``, bias and residual. The columns that carry at least `min_share`
+    of the sum of absolute terms are candidates. In the next round they are set to zero, since one
+    weight can mask another; the loop ends when no channel reaches `spike_ratio` medians of its site
+    through such a weight. The first round also returns the best channels below that rule, so that
     the family is full and a null result can be tested.
 
     Parameters
@@ -73,55 +54,72 @@ def find_candidates(
     model
         Any module in eval mode. It is bit-identical afterwards.
     batches
-        Iterable of batches that can be walked several times.
+        Batches of cells; an iterator that can be walked only once is kept in memory.
     down_projections
-        Names of linear modules; ``block`` is the position in this list.
+        Names of linear modules (``torch.nn.Linear`` or Hugging Face's ``Conv1D``), each of which a
+        forward pass runs once; ``block`` is the position in this list.
     forward
         Runs the model on a batch.
     token_mask
         Returns True at real tokens, bool, shape (cells, tokens).
     sums
-        For each block the name of the module whose input is residual + output (a post-norm), so
-        that the residual's share can be told; None leaves it out.
+        For each block the name of the module whose input is residual + output, a norm; None for a
+        block leaves its residual out. By default these norms are found from the order in which
+        modules run.
     spike_ratio
-        Stop rule: largest |output| over the site's median |output|.
+        Stop rule: largest |x| over the site's median |x|.
     min_share, max_iterations, max_candidates
-        See above.
+        See above; the rounds end after `max_iterations` at the latest.
+    first
+        What the first round sees, if `observe` was called already.
 
     Returns
     -------
     pandas.DataFrame
-        ``block, row, column, weight, weight_z, spike_ratio, hidden_ratio, contribution,
-        residual_share, iteration, batch, cell, token``; the last three say where the spike was
-        seen. ``contribution`` is signed: w·h / (|residual| + |bias| + Σ|w·h|).
+        ``module, block, row, column`` (output and input channel), ``weight, weight_z`` (its value,
+        also in standard deviations of its tensor), ``site`` (``mlp_out`` or ``pre_norm2``),
+        ``spike_ratio, hidden_ratio`` (of its row at the site, of its column at the input),
+        ``contribution`` (signed: w·h / (|residual| + |bias| + Σ|w·h|)), ``residual_share,
+        found_by`` (``spike`` or ``below_rule``), ``iteration``, and where the spike was seen:
+        ``batch, cell, token``.
+
+    Raises
+    ------
+    RuntimeError
+        If a module was not seen to run, as behind a fused path, so that spikes could be missed.
+    ValueError
+        If there are no batches, or activations are not finite.
     """
+    batches = _walkable(batches)
+    if sums is None:
+        sums = sums_of(model, batches, down_projections, forward)
     layers = [model.get_submodule(name) for name in down_projections]
-    norms = [model.get_submodule(name) for name in sums] if sums else None
-    originals = [layer.weight.detach().clone() for layer in layers]
     found: list[dict] = []
-    try:
-        for iteration in range(1, max_iterations + 1):
-            peaks = _observe(model, batches, layers, norms, forward, token_mask)
+    removed: list[tuple] = []
+    for iteration in range(1, max_iterations + 1):
+        with ablate(model, removed, "zero"):
+            seen = first
+            if iteration > 1 or seen is None:
+                seen = observe(
+                    model, batches, down_projections, sums, forward=forward, token_mask=token_mask
+                )
             rows = [
-                row | {"iteration": iteration}
-                for block, peak in enumerate(peaks)
-                for row in _explain(block, layers[block], peak, min_share, iteration == 1)
+                row | {"module": down_projections[block], "iteration": iteration}
+                for block, layer in enumerate(layers)
+                for row in _explain(block, layer, seen, min_share, iteration == 1)
             ]
-            spiking = [row for row in rows if is_spike(row, spike_ratio, min_share)]
-            found += rows if iteration == 1 else spiking
-            if not spiking:
-                break
-            with torch.no_grad():
-                for row in spiking:
-                    layers[row["block"]].weight[_index(layers[row["block"]], row)] = 0.0
-    finally:
-        with torch.no_grad():
-            for layer, original in zip(layers, originals, strict=True):
-                layer.weight.copy_(original)
-    return _best_first(found, spike_ratio, min_share, max_candidates)
+        for row in rows:
+            spike = is_spike(row, spike_ratio, min_share)
+            row["found_by"] = "spike" if spike else "below_rule"
+        spiking = [row for row in rows if row["found_by"] == "spike"]
+        found += rows if iteration == 1 else spiking
+        if not spiking:
+            break
+        removed += [(row["module"], row["row"], row["column"]) for row in spiking]
+    return _best_first(found, layers, max_candidates)
 
 
-def is_spike(found, spike_ratio: float, min_share: float):
+def is_spike(found: Any, spike_ratio: float, min_share: float) -> Any:
     """Tell which finds are true spikes: beyond the stop rule, and made by the weight itself.
 
     Parameters
@@ -132,135 +130,79 @@ def is_spike(found, spike_ratio: float, min_share: float):
     return (found["spike_ratio"] >= spike_ratio) & (abs(found["contribution"]) >= min_share)
 
 
-def oriented_weight(layer: nn.Module) -> Tensor:
-    """Return the weight as (output, input); Hugging Face's ``Conv1D`` stores the transpose."""
-    weight = layer.weight.detach()
-    return weight.T if type(layer).__name__ == "Conv1D" else weight
+def sums_of(
+    model: nn.Module, batches: Iterable, down_projections: list[str], forward: Callable
+) -> list[str | None]:
+    """Return for each down-projection the norm whose input is residual + output, or None."""
+    for batch in batches:
+        return [n.after for n in norms_around(model, batch, down_projections, forward)]
+    raise ValueError("there are no batches to search")
 
 
-def _index(layer: nn.Module, row: dict) -> tuple[int, int]:
-    place = row["row"], row["column"]
-    return place[::-1] if type(layer).__name__ == "Conv1D" else place
+def _walkable(batches: Iterable) -> Iterable:
+    return list(batches) if isinstance(batches, Iterator) else batches
 
 
-@torch.no_grad()
-def _observe(model, batches, layers, norms, forward, token_mask) -> list[_Peak]:
-    """Pass over all batches once and keep the peak of every channel."""
-    shapes = [oriented_weight(layer).shape for layer in layers]
-    peaks = [
-        _Peak(
-            value=np.zeros(rows),
-            hidden=np.zeros((rows, columns)),
-            residual=np.full(rows, np.nan),
-            token=np.zeros((rows, 3), dtype=np.int64),
-            histogram=np.zeros(BINS + 2, dtype=np.int64),
-            hidden_max=np.zeros(columns),
-            hidden_histogram=np.zeros(BINS + 2, dtype=np.int64),
-        )
-        for rows, columns in shapes
-    ]
-    points = {}
-    for block, layer in enumerate(layers):
-        points[f"{block}.input"], points[f"{block}.output"] = (layer, "input"), (layer, "output")
-        if norms:
-            points[f"{block}.sum"] = (norms[block], "input")
-    seen: dict[str, Tensor] = {}
-    with capture(points, seen.__setitem__):
-        n_batches = 0
-        for number, batch in enumerate(batches):
-            seen.clear()
-            forward(model, batch)
-            missing = sorted(set(points) - set(seen))
-            if missing:
-                raise RuntimeError(f"these hooks saw nothing, so spikes could be missed: {missing}")
-            real = token_mask(batch)
-            for block, peak in enumerate(peaks):
-                _keep_peak(
-                    peak,
-                    number,
-                    seen[f"{block}.input"],
-                    seen[f"{block}.output"],
-                    seen.get(f"{block}.sum"),
-                    real,
-                )
-            n_batches += 1
-    if n_batches == 0:
-        raise ValueError("there are no batches to search")
-    return peaks
-
-
-def _keep_peak(
-    peak: _Peak, number: int, hidden: Tensor, output: Tensor, total: Tensor | None, real: Tensor
-) -> None:
-    cells, tokens = torch.nonzero(real, as_tuple=True)
-    x, h = output[real].float(), hidden[real].float()
-    size = x.abs()
-    peak.histogram += _histogram(size)
-    peak.hidden_histogram += _histogram(h.abs()[h != 0])
-    peak.hidden_max = np.maximum(peak.hidden_max, h.abs().max(0).values.double().cpu().numpy())
-    best, where = size.max(0)
-    best = best.double().cpu().numpy()
-    new = np.flatnonzero(best > peak.value)
-    at = where[torch.as_tensor(new, device=where.device)]
-    peak.value[new] = best[new]
-    peak.hidden[new] = h[at].double().cpu().numpy()
-    if total is not None:
-        rows = torch.as_tensor(new, device=at.device)
-        peak.residual[new] = (total[real].float() - x)[at, rows].double().cpu().numpy()
-    peak.token[new, 0] = number
-    peak.token[new, 1], peak.token[new, 2] = cells[at].cpu().numpy(), tokens[at].cpu().numpy()
-
-
-def _histogram(size: Tensor) -> np.ndarray:
-    scaled = torch.log(size.clamp(LOWEST / 10, HIGHEST * 10) / LOWEST)
-    index = (scaled * (BINS / np.log(HIGHEST / LOWEST))).floor().long() + 1
-    return torch.bincount(index.clamp(0, BINS + 1).flatten(), minlength=BINS + 2).cpu().numpy()
-
-
-def _explain(block: int, layer: nn.Module, peak: _Peak, min_share: float, every: bool):
-    """Yield the columns that make each channel's peak."""
+def _explain(
+    block: int, layer: nn.Module, seen: Observation, min_share: float, every: bool
+) -> Iterator[dict]:
+    """Yield the columns that make each channel's peaks."""
     weight = oriented_weight(layer).double().cpu().numpy()
-    bias = (
-        np.zeros(len(weight)) if layer.bias is None else layer.bias.detach().double().cpu().numpy()
-    )
-    median = histogram_quantile(peak.histogram, 0.5) or np.nan
-    hidden_median = histogram_quantile(peak.hidden_histogram, 0.5) or np.nan
-    centre, spread = weight.mean(), weight.std()
-    for row in range(len(weight)):
-        terms = weight[row] * peak.hidden[row]
-        residual = peak.residual[row]
-        total = np.nansum([abs(residual), abs(bias[row]), np.abs(terms).sum()])
-        if total == 0:
+    bias = getattr(layer, "bias", None)
+    bias = np.zeros(len(weight)) if bias is None else bias.detach().double().cpu().numpy()
+    hidden = seen.sites[f"{block}.{HIDDEN}"]
+    hidden_ratio = hidden.max / (hidden.site_median() or np.nan)
+    for site in (OUTPUT, SUM):
+        name = f"{block}.{site}"
+        if name not in seen.peaks:
             continue
-        order = np.argsort(-np.abs(terms), kind="stable")
-        share = terms / total
-        columns = [c for c in order if abs(share[c]) >= min_share]
-        for column in columns or (order[:1] if every else []):
-            yield {
-                "block": block,
-                "row": row,
-                "column": int(column),
-                "weight": weight[row, column],
-                "weight_z": (weight[row, column] - centre) / spread,
-                "spike_ratio": peak.value[row] / median,
-                "hidden_ratio": peak.hidden_max[column] / hidden_median,
-                "contribution": share[column],
-                "residual_share": abs(residual) / total,
-                "batch": int(peak.token[row, 0]),
-                "cell": int(peak.token[row, 1]),
-                "token": int(peak.token[row, 2]),
-            }
+        peaks, statistics = seen.peaks[name], seen.sites[name]
+        ratio = statistics.max / (statistics.site_median() or np.nan)
+        terms = weight * peaks.hidden
+        residual = peaks.total - peaks.output
+        total = np.nansum([np.abs(residual), np.abs(bias), np.abs(terms).sum(1)], axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = terms / total[:, None]
+        for row in np.flatnonzero(total > 0):
+            order = np.argsort(-np.abs(share[row]), kind="stable")
+            columns = [c for c in order if abs(share[row, c]) >= min_share]
+            place = seen.places[statistics.max_cell[row]]
+            for column in columns or (order[:1] if every else []):
+                yield {
+                    "block": block,
+                    "row": int(row),
+                    "column": int(column),
+                    "site": site,
+                    "spike_ratio": ratio[row],
+                    "hidden_ratio": hidden_ratio[column],
+                    "contribution": share[row, column],
+                    "residual_share": abs(residual[row]) / total[row],
+                    "batch": int(place[0]),
+                    "cell": int(place[1]),
+                    "token": int(statistics.max_token[row]),
+                }
 
 
-def _best_first(
-    found: list[dict], spike_ratio: float, min_share: float, max_candidates: int
-) -> pd.DataFrame:
-    table = pd.DataFrame(found, columns=[*COLUMNS, "batch", "cell", "token"])
+def _best_first(found: list[dict], layers: list[nn.Module], max_candidates: int) -> pd.DataFrame:
+    table = pd.DataFrame(found, columns=COLUMNS)
     score = table["spike_ratio"] * table["contribution"].abs()
-    table = table.assign(score=score, quiet=~is_spike(table, spike_ratio, min_share))
+    table = table.assign(score=score, quiet=table["found_by"] != "spike")
+    # A later round sees the model without the earlier finds; a weight counts where it came first.
+    table = table.sort_values(
+        ["quiet", "iteration", "score", "block", "row", "column"],
+        ascending=[True, True, False, True, True, True],
+    ).drop_duplicates(["block", "row", "column"])
     table = table.sort_values(
         ["quiet", "score", "block", "row", "column"], ascending=[True, False, True, True, True]
-    )
-    # A later round sees the model without the earlier finds; its weight value is the original one.
-    table = table.drop_duplicates(["block", "row", "column"]).head(max_candidates)
-    return table.drop(columns=["score", "quiet"]).reset_index(drop=True)
+    ).head(max_candidates)
+    return with_weights(table.drop(columns=["score", "quiet"]).reset_index(drop=True), layers)
+
+
+def with_weights(table: pd.DataFrame, layers: list[nn.Module]) -> pd.DataFrame:
+    """Fill in each weight's value and its z-score within its tensor."""
+    weights = [oriented_weight(layer).double().cpu().numpy() for layer in layers]
+    places = list(zip(table["block"], table["row"], table["column"], strict=True))
+    values = np.array([weights[b][r, c] for b, r, c in places])
+    centre = np.array([weights[b].mean() for b, _, _ in places])
+    spread = np.array([weights[b].std() for b, _, _ in places])
+    return table.assign(weight=values, weight_z=(values - centre) / spread)

@@ -23,6 +23,8 @@ from scsw.superweight.verdicts import judge
 from tests.tiny import COMPUTE
 
 SEARCH = section_settings("search", {"max_candidates": 6, "first_order": 2})
+SITES = ["attn_heads", "attn_out", "mlp_hidden", "mlp_out", "pre_norm2", "out"]
+SITES += [f"norm{number}_{name}" for number in (1, 2) for name in ("gamma", "beta")]
 PRUNE = section_settings("prune", {"n_controls": 119, "control_scope": "all_blocks", "shards": 2})
 STATISTICS = section_settings("statistics", {"bootstrap": 500})
 CPU = torch.device("cpu")
@@ -64,15 +66,20 @@ def test_search_writes_its_tables(searched, tuned):
     spikes = read_table(searched / "spikes.parquet")
     whole = spikes[spikes["group_by"] == "all"]
     assert whole.groupby(["block", "site"]).size().to_dict() == {
-        (b, s): 24 if s == "mlp_hidden" else 16
-        for b in range(3)
-        for s in ("mlp_hidden", "mlp_out", "pre_norm2", "out", "attn_out")
+        (b, s): 24 if s == "mlp_hidden" else 16 for b in range(3) for s in SITES
     }
+    assert set(spikes["group_by"]) == {"all", "cell_type", "donor", "region", "token"}
+    cls = spikes[(spikes["group_by"] == "token") & (spikes["group"] == "<cls>")]
+    genes = spikes[(spikes["group_by"] == "token") & (spikes["group"] == "genes")]
+    either = np.maximum(cls["max"].to_numpy(), genes["max"].to_numpy())
+    activations = whole[~whole["site"].str.startswith("norm")]
+    assert either == pytest.approx(activations["max"].to_numpy())
+    assert activations["participation"].dropna().between(0, 1 + 1e-9).all()
     donors = (
         spikes[spikes["group_by"] == "donor"].groupby(["block", "site", "channel"])["max"].max()
     )
     assert donors.to_numpy() == pytest.approx(
-        whole.set_index(["block", "site", "channel"])["max"].sort_index().to_numpy()
+        activations.set_index(["block", "site", "channel"])["max"].sort_index().to_numpy()
     )
     paths = read_table(searched / "paths.parquet").merge(
         candidates[["candidate_id", "block"]], on="candidate_id", suffixes=("", "_of_candidate")

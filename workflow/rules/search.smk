@@ -1,14 +1,29 @@
 # Fine-tuned scGPT -> spikes and frozen candidates, on the discovery donors.
 
 
+SEARCH_TABLES = [
+    "candidates",
+    "spikes",
+    "origins",
+    "families",
+    "paths",
+    "data_free",
+    "profiles",
+]
+
+
+def searched_start(wildcards):
+    """The folder that a fine-tuned model started from: what spikes there is inherited."""
+    return [] if wildcards.arm in UNTUNED else start_of(wildcards)
+
+
 rule search:
     input:
         model=model_of,
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        start=searched_start,
     output:
-        spikes=f"{MODEL}/search/spikes.parquet",
-        candidates=f"{MODEL}/search/candidates.parquet",
-        paths=f"{MODEL}/search/paths.parquet",
+        tables=[f"{MODEL}/search/{name}.parquet" for name in SEARCH_TABLES],
         provenance=provenance(f"{MODEL}/search", "search"),
     log:
         f"{RUN}/logs/search/{{cohort}}-{{arm}}-{{seed}}.log",
@@ -20,9 +35,10 @@ rule search:
         mem_mb=32000,
         runtime=240,
     params:
-        out=lambda w, output: os.path.dirname(output.spikes),
+        out=lambda w, output: os.path.dirname(output.tables[0]),
         config=settings("search", "compute"),
+        start=lambda w, input: f"--start {shlex.quote(str(input.start))}" if input.start else "",
         code=code_hash("scsw.superweight.search"),
     shell:
-        "scsw search {input.model:q} --cohort {input.cohort:q} --out {params.out:q}"
+        "scsw search {input.model:q} --cohort {input.cohort:q} --out {params.out:q} {params.start}"
         " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"

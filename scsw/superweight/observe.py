@@ -1,0 +1,268 @@
+"""One pass over cells: the statistics of every site, and the tokens at which channels peak."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from scsw.superweight.capture import capture
+from scsw.superweight.site_statistics import NewMaxima, SiteStatistics, Tokens
+
+HIDDEN, OUTPUT, SUM = "mlp_hidden", "mlp_out", "pre_norm2"
+
+
+@dataclass
+class Peaks:
+    """What was there at the token of each channel's largest |value|, at one site of one block.
+
+    Attributes
+    ----------
+    hidden
+        Input of the down-projection, shape (rows, columns).
+    output
+        The down-projection's own output of that channel, shape (rows,).
+    total
+        Sum of residual and output there, NaN if the block's sum is not looked at; shape (rows,).
+    """
+
+    hidden: Tensor | np.ndarray
+    output: Tensor | np.ndarray
+    total: Tensor | np.ndarray
+
+    @classmethod
+    def empty(cls, rows: int, columns: int, device: torch.device) -> Peaks:
+        hidden, output = (torch.zeros(s, device=device) for s in ((rows, columns), (rows,)))
+        return cls(hidden, output, torch.full_like(output, torch.nan))
+
+    def update(self, new: NewMaxima, hidden: Tensor, output: Tensor, total: Tensor | None) -> None:
+        """Take over the channels that have a new maximum."""
+        rows = torch.arange(len(self.total), device=self.total.device)
+        own = new.channels
+        at = hidden[new.cell, new.token].float()
+        self.hidden = torch.where(own[:, None], at, self.hidden)
+        self.output = torch.where(own, output[new.cell, new.token, rows].float(), self.output)
+        if total is not None:
+            self.total = torch.where(own, total[new.cell, new.token, rows].float(), self.total)
+
+    def finish(self) -> Peaks:
+        """Turn everything into numpy arrays."""
+        self.hidden, self.output, self.total = (
+            x.double().cpu().numpy() for x in (self.hidden, self.output, self.total)
+        )
+        return self
+
+
+@dataclass
+class Observation:
+    """What one pass over the cells has seen.
+
+    Attributes
+    ----------
+    sites
+        `SiteStatistics` by ``{block}.{site}``.
+    peaks
+        `Peaks` by ``{block}.mlp_out`` and, where the sum with the residual is known,
+        ``{block}.pre_norm2``.
+    places
+        Number of the batch and of the cell in it, for each cell, int64, shape (cells, 2).
+    """
+
+    sites: dict[str, SiteStatistics]
+    peaks: dict[str, Peaks]
+    places: np.ndarray = field(repr=False)
+
+
+@torch.no_grad()
+def observe(
+    model: nn.Module,
+    batches: Iterable,
+    down_projections: list[str],
+    sums: list[str | None],
+    *,
+    forward: Callable[[nn.Module, Any], Any],
+    token_mask: Callable[[Any], Tensor],
+    more_sites: Mapping[str, tuple[nn.Module, str]] | None = None,
+    groupings: Mapping[str, int] | None = None,
+    groups: Callable[[Any], Mapping[str, Tensor]] | None = None,
+    special: Callable[[Any], Tensor] | None = None,
+    moments: bool = False,
+) -> Observation:
+    """Pass over all batches once; memory does not grow with cells.
+
+    Parameters
+    ----------
+    model
+        Any module in eval mode; it is not changed.
+    batches, down_projections, forward, token_mask
+        As for `find_candidates`.
+    sums
+        For each block the module whose input is residual + output, or None.
+    more_sites
+        Further capture points ``{block}.{site}``.
+    groupings, groups
+        For each grouping the number of groups, and a function that returns the group of each cell
+        of a batch, int64, shape (cells,).
+    special
+        Returns True at tokens that are told apart from the others, such as `<cls>`; bool, shape
+        (cells, tokens).
+    moments
+        Whether means, kurtosis and participation ratio are wanted too.
+
+    Raises
+    ------
+    RuntimeError
+        If a capture point was not passed for every batch, so that spikes could be missed.
+    ValueError
+        If there are no batches, or activations are not finite.
+    """
+    points = _points(model, down_projections, sums) | dict(more_sites or {})
+    site_options = {"groupings": groupings, "special": special is not None, "moments": moments}
+    collector = _Collector(model, points, down_projections, site_options)
+    places = []
+    with capture(points, collector.receive):
+        for number, batch in enumerate(batches):
+            tokens = Tokens(
+                token_mask(batch),
+                groups(batch) if groups else {},
+                special(batch) if special else None,
+            )
+            collector.begin(tokens)
+            forward(model, batch)
+            collector.end()
+            cells = len(tokens.real)
+            places.append(np.stack([np.full(cells, number), np.arange(cells)], axis=1))
+    if not places:
+        raise ValueError("there are no batches to search")
+    return collector.finish(np.concatenate(places))
+
+
+@dataclass
+class _Held:
+    """Activations of a block, kept until the last of its points is passed."""
+
+    hidden: Tensor | None = None
+    output: Tensor | None = None
+    new: NewMaxima | None = None
+
+
+class _Collector:
+    """Receives what the capture points see."""
+
+    def __init__(self, model, points, down_projections, site_options) -> None:
+        self._points, self._options = points, site_options
+        shapes = [_shape(model.get_submodule(name)) for name in down_projections]
+        self._peaks: dict[str, Peaks] = {}
+        self._shapes = dict(enumerate(shapes))
+        self._sites: dict[str, SiteStatistics] = {}
+        self._held: dict[int, _Held] = {}
+        self._tokens: Tokens | None = None
+        self._counts: list[Tensor] = []
+        self._seen: set[str] = set()
+
+    def begin(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+        self._counts.append(tokens.real.sum())
+        self._seen.clear()
+
+    def receive(self, name: str, x: Tensor) -> None:
+        block, site = name.split(".")
+        self._seen.add(name)
+        if self._tokens.real.device != x.device:
+            self._tokens = self._tokens.to(x.device)
+        if name not in self._sites:
+            self._sites[name] = SiteStatistics(
+                x.shape[-1], device=x.device, positive_only=site == HIDDEN, **self._options
+            )
+        x = by_cell(x, self._tokens.real, name)
+        new = self._sites[name].update(x, self._tokens)
+        if site not in (HIDDEN, OUTPUT, SUM):
+            return
+        held = self._held.setdefault(int(block), _Held())
+        if site == HIDDEN:
+            held.hidden = x
+        elif site == OUTPUT:
+            held.output, held.new = x, new
+        if site == (SUM if f"{block}.{SUM}" in self._points else OUTPUT):
+            self._update_peaks(int(block), new, x if site == SUM else None)
+
+    def _update_peaks(self, block: int, new: NewMaxima, total: Tensor | None) -> None:
+        """Look at the peaks of a block, once the last of its points was passed."""
+        held = self._held.pop(block)
+        looked_at = {OUTPUT: held.new} | ({} if total is None else {SUM: new})
+        for site, maxima in looked_at.items():
+            name = f"{block}.{site}"
+            if name not in self._peaks:
+                self._peaks[name] = Peaks.empty(*self._shapes[block], held.output.device)
+            self._peaks[name].update(maxima, held.hidden, held.output, total)
+
+    def end(self) -> None:
+        missing = sorted(set(self._points) - self._seen)
+        if missing:
+            raise RuntimeError(f"these hooks saw nothing, so spikes could be missed: {missing}")
+
+    def finish(self, places: np.ndarray) -> Observation:
+        n_tokens = sum(int(count) for count in self._counts)
+        sites = {name: self._sites[name].finish(n_tokens) for name in self._points}
+        for name, site in sites.items():
+            if not np.isfinite(site.max).all():
+                raise ValueError(f"{name} holds activations that are no finite numbers")
+        peaks = {name: peak.finish() for name, peak in self._peaks.items()}
+        return Observation(sites, peaks, places)
+
+
+def by_cell(x: Tensor, real: Tensor, name: str) -> Tensor:
+    """Return activations in the shape (cells, tokens, channels), however the model lays them out.
+
+    Raises
+    ------
+    RuntimeError
+        If they are neither of every token nor of the real ones, so that padding cannot be told.
+    """
+    if x.shape[:-1] == real.shape:
+        return x
+    if x.ndim == 2 and len(x) == real.numel():
+        return x.view(*real.shape, -1)
+    if x.ndim == 2 and len(x) == int(real.sum()):
+        spread = x.new_zeros(*real.shape, x.shape[1])
+        spread[real] = x
+        return spread
+    raise RuntimeError(
+        f"{name} has the shape {tuple(x.shape)}, but the token mask {tuple(real.shape)}: tokens "
+        "cannot be told from padding"
+    )
+
+
+def _points(
+    model: nn.Module, down_projections: list[str], sums: list[str | None]
+) -> dict[str, tuple[nn.Module, str]]:
+    points = {}
+    for block, (down, total) in enumerate(zip(down_projections, sums, strict=True)):
+        layer = model.get_submodule(down)
+        points[f"{block}.{HIDDEN}"], points[f"{block}.{OUTPUT}"] = (
+            (layer, "input"),
+            (layer, "output"),
+        )
+        if total is not None:
+            points[f"{block}.{SUM}"] = (model.get_submodule(total), "input")
+    return points
+
+
+def _shape(layer: nn.Module) -> tuple[int, int]:
+    """Return the output and input channels of a linear layer."""
+    return tuple(oriented_weight(layer).shape)
+
+
+def oriented_weight(layer: nn.Module) -> Tensor:
+    """Return the weight as (output, input); Hugging Face's ``Conv1D`` stores the transpose."""
+    weight = layer.weight.detach()
+    return weight.T if is_transposed(layer) else weight
+
+
+def is_transposed(layer: nn.Module) -> bool:
+    """Tell whether a layer stores its weight as (input, output)."""
+    return type(layer).__name__ == "Conv1D"
