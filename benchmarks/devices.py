@@ -31,8 +31,8 @@ from tests.tiny import TYPES, write_counts
 
 GENES = 60_694  # and three special tokens
 DETECTED = 36_000
-CELLS = {1200: 128, 3000: 64}  # of one step
-STEPS = 100
+CELLS = {1200: 256, 3000: 128}  # of one step
+STEPS = 60
 TRAIN, OTHERS = 2048, 40
 
 
@@ -57,7 +57,7 @@ def write_cohort(folder: Path, tokens: int) -> Path:
 
 def settings(tokens: int, gpus: int, dropout: float, save_minutes: float) -> str:
     model = {"embsize": 512, "nheads": 8, "d_hid": 512, "nlayers": 12, "max_seq_len": tokens}
-    tune = {"epochs": 100, "max_steps": STEPS, "batch_size": CELLS[tokens], "evaluations": 20}
+    tune = {"epochs": 100, "max_steps": STEPS, "batch_size": CELLS[tokens], "evaluations": 12}
     kept = {"baseline_cells": 100, "gep_cells_per_donor": 2, "save_minutes": save_minutes}
     compute = {"device": "cuda", "devices": gpus, "batch_size": 16}
     return json.dumps(

@@ -46,7 +46,7 @@ TINY = {
     },
     "model": {"embsize": 16, "nheads": 2, "d_hid": 24, "nlayers": 2, "max_seq_len": 24},
     "finetune": {"epochs": 2, "lr": 0.003, "evaluations": 2},
-    "search": {"max_candidates": 4, "first_order": 1},
+    "search": {"max_candidates": 4, "first_order": 1, "first_order_top": 20, "gradient_cells": 16},
     "prune": {"n_controls": 79, "control_scope": "all_blocks", "shards": 2},
     "statistics": {"bootstrap": 300},
     "map": {"min_cells": 5},

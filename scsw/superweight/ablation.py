@@ -79,12 +79,25 @@ def logits(model: nn.Module, start: Prefix, group: list[Edit]) -> Tensor:
 
     The edits come first, then rows of the intact model; the last row is always intact.
     """
+    return logits_at_scales(model, start, group)
+
+
+def logits_at_scales(
+    model: nn.Module, start: Prefix, group: list[Edit], scales: Tensor | None = None
+) -> Tensor:
+    """As `logits`, with gradients on where the caller has them on.
+
+    Parameters
+    ----------
+    scales
+        Takes the place of the edits' own scales, shape (edits, cells); it may require grad.
+    """
     layers, block = encoder_layers(model), group[0].block
     last = len(layers) - 1
     if block == last:
-        x = layers[block].norm2(_edited_sums(model, start, group, first_token=True))
+        x = layers[block].norm2(_edited_sums(model, start, group, scales, first_token=True))
     else:
-        x = layers[block].norm2(_edited_sums(model, start, group))
+        x = layers[block].norm2(_edited_sums(model, start, group, scales))
         padding = start.padding.repeat(GROUP, 1)
         for layer in layers[block + 1 : last]:
             x = layer(x, src_key_padding_mask=padding)
@@ -109,7 +122,12 @@ def shard_of(groups: list[list[Edit]], shard: int, n_shards: int) -> Iterator[li
 
 
 def _edited_sums(
-    model: nn.Module, start: Prefix, group: list[Edit], *, first_token: bool = False
+    model: nn.Module,
+    start: Prefix,
+    group: list[Edit],
+    scales: Tensor | None = None,
+    *,
+    first_token: bool = False,
 ) -> Tensor:
     """Return the edited sums before norm2, shape (GROUP · cells, tokens, d_model)."""
     block = group[0].block
@@ -119,7 +137,9 @@ def _edited_sums(
     n = len(group)
     rows = torch.tensor([edit.row for edit in group], device=base.device)
     columns = torch.tensor([edit.column for edit in group], device=base.device)
-    scale = base.new_tensor([edit.scale for edit in group])[:, None, None]
+    if scales is None:
+        scales = base.new_tensor([edit.scale for edit in group])[:, None]
+    scale = scales[..., None]
     offset = base.new_tensor([edit.offset for edit in group])[:, None, None]
     h = hidden[..., columns].movedim(-1, 0)
     change = weight[rows, columns][:, None, None] * ((scale - 1) * h + offset)

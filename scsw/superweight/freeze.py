@@ -9,31 +9,32 @@ import pandas as pd
 
 from scsw.superweight.find import with_weights
 from scsw.superweight.observe import HIDDEN, OUTPUT, Observation
+from scsw.superweight.screen import PLACE, Screen
 from scsw.superweight.spike_table import ratios
 
 COLUMNS = (
     "rank candidate_id family module block row column weight weight_z site spike_ratio "
-    "hidden_ratio contribution residual_share stability first_order mean_hidden start_ratio "
-    "start_weight found_by iteration top_gene"
+    "hidden_ratio contribution residual_share stability first_order first_order_reconstruction "
+    "simpson mean_hidden start_ratio start_weight found_by iteration top_gene"
 ).split()
 
 
 def freeze(
     spiking: pd.DataFrame,
-    effects: list[np.ndarray],
+    screened: Screen,
     modules: list[str],
     layers: list,
     seen: Observation,
     settings: SimpleNamespace,
 ) -> pd.DataFrame:
-    """Return the family: spikes first, then the largest first-order predictions, then the rest.
+    """Return the family: spikes first, then the largest predicted effects, then the rest.
 
     Parameters
     ----------
     spiking
         Table of `find_candidates`.
-    effects
-        First-order predicted effect of each weight, by block.
+    screened
+        The first-order screen.
     modules, layers
         Names of the down-projections, and these.
     seen
@@ -41,7 +42,8 @@ def freeze(
     settings
         Section ``search`` of the config.
     """
-    table = _joined(spiking, effects, modules, settings)
+    predicted = screened.table[screened.table["loss"] == "nll"].set_index(PLACE)["simpson"]
+    table = _joined(spiking, predicted, modules, settings)
     places = list(zip(table["block"], table["row"], table["column"], strict=True))
     table = with_weights(table, layers)
     outputs = [seen.sites[f"{block}.{OUTPUT}"] for block in range(len(layers))]
@@ -55,7 +57,11 @@ def freeze(
         _share_of_donors(seen, b, site, r, settings.spike_ratio)
         for (b, r, _), site in zip(places, table["site"], strict=True)
     ]
-    table["first_order"] = [effects[b][r, c] for b, r, c in places]
+    table["first_order"], table["first_order_reconstruction"] = (
+        [screened.effects[loss][b][r, c] for b, r, c in places]
+        for loss in ("nll", "reconstruction")
+    )
+    table["simpson"] = predicted[places].to_numpy()
     table["mean_hidden"] = [hidden[b].mean()[c] for b, _, c in places]
     table["candidate_id"] = [f"ffn_down.b{b}.r{r}.c{c}" for b, r, c in places]
     return table.assign(family="ffn_down", rank=np.arange(1, len(table) + 1))
@@ -90,9 +96,9 @@ def _share_of_donors(seen: Observation, block: int, site: str, row: int, rule: f
 
 
 def _joined(
-    spiking: pd.DataFrame, effects: list[np.ndarray], modules: list[str], settings: SimpleNamespace
+    spiking: pd.DataFrame, predicted: pd.Series, modules: list[str], settings: SimpleNamespace
 ) -> pd.DataFrame:
-    """Fill the reserved places with the largest first-order predictions not already found.
+    """Fill the reserved places with the largest predicted effects not already found.
 
     True spikes are never pushed out; channels below the stop rule make way.
     """
@@ -101,13 +107,9 @@ def _joined(
     kept = spiking.head(max(true_spikes, settings.max_candidates - reserved))
     taken = set(zip(kept["block"], kept["row"], kept["column"], strict=True))
     rows = []
-    flat = np.concatenate([effect.ravel() for effect in effects])
-    starts = np.cumsum([0, *[effect.size for effect in effects]])
-    for position in np.argsort(-flat, kind="stable"):
+    for block, row, column in predicted.sort_values(ascending=False, kind="stable").index:
         if len(kept) + len(rows) >= settings.max_candidates:
             break
-        block = int(np.searchsorted(starts, position, side="right") - 1)
-        row, column = divmod(int(position - starts[block]), effects[block].shape[1])
         if (block, row, column) not in taken:
             place = {"block": block, "row": row, "column": column, "module": modules[block]}
             rows.append(place | {"found_by": "first_order", "iteration": 0, "top_gene": ""})

@@ -36,6 +36,7 @@ class Peaks:
 
     @classmethod
     def empty(cls, rows: int, columns: int, device: torch.device) -> Peaks:
+        """Return the peaks of no token yet."""
         hidden, output = (torch.zeros(s, device=device) for s in ((rows, columns), (rows,)))
         return cls(hidden, output, torch.full_like(output, torch.nan))
 

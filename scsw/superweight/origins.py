@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from scsw.superweight.capture import capture
 from scsw.superweight.norms import NormsAround
-from scsw.superweight.observe import HIDDEN, OUTPUT, SUM, Observation, by_cell, oriented_weight
+from scsw.superweight.observe import OUTPUT, SUM, Observation, by_cell, oriented_weight
 
 COLUMNS = (
     "block site row spike_ratio batch cell token share_weights share_bias share_residual "

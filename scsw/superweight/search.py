@@ -19,7 +19,7 @@ from scsw.provenance import recorded
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.forward import forward_padded
-from scsw.scgpt.model import encoder_layers, load_model
+from scsw.scgpt.model import load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.superweight.data_free import data_free_table
 from scsw.superweight.discovery import (
@@ -32,12 +32,12 @@ from scsw.superweight.discovery import (
 )
 from scsw.superweight.families import other_families
 from scsw.superweight.find import find_candidates
-from scsw.superweight.first_order import first_order_effects
 from scsw.superweight.freeze import COLUMNS, freeze, with_start
 from scsw.superweight.observe import Observation, observe, oriented_weight
 from scsw.superweight.origins import spike_origins
 from scsw.superweight.paths import follow, persistence
 from scsw.superweight.profiles import profile_table
+from scsw.superweight.screen import Screen, screen
 from scsw.superweight.spike_table import norm_table, spike_table
 
 MORE_SITES = ["attn_heads", "attn_out", "out"]  # beside those of the down-projection
@@ -136,7 +136,7 @@ class _Search:
             before = self.seen(starting, detailed=False)
         spikes = spike_table(seen, self.cells, self.names, before)
         norms = norm_table(self.model, starting)
-        family = self.family(seen, before, starting)
+        family, screened = self.family(seen, before, starting)
         shares = {name: self.rules[name] for name in ("spike_ratio", "min_share")}
         origins = spike_origins(self.model, self.cells, self.blocks, seen, **run, **shares)
         others = other_families(
@@ -173,6 +173,7 @@ class _Search:
             "candidates": family[[*COLUMNS, "last_on_top", "share_on_top"]],
             "origins": origins.drop(columns=["batch", "cell", "token"]),
             "families": others,
+            "first_order": screened.table,
             "paths": paths,
             "data_free": data_free,
             "profiles": profiles,
@@ -198,8 +199,8 @@ class _Search:
 
     def family(
         self, seen: Observation, before: Observation | None, starting: nn.Module | None
-    ) -> pd.DataFrame:
-        """Return the frozen family."""
+    ) -> tuple[pd.DataFrame, Screen]:
+        """Return the frozen family, and the first-order screen."""
         spiking = find_candidates(
             self.model,
             self.cells,
@@ -215,22 +216,23 @@ class _Search:
         genes, _ = self.cells.tokens_at(np.stack([number, spiking["token"]], axis=1))
         spiking["top_gene"] = [self.names[int(gene)] for gene in genes]
         layers = [self.model.get_submodule(name) for name in self.modules]
-        effects = first_order_effects(
+        screened = screen(
             self.model,
-            [layer.weight for layer in layers],
             self.tokenizer,
             self.cells.rows,
-            self.compute,
-            self.device,
+            settings=self.settings,
+            compute=self.compute,
+            device=self.device,
+            also=zip(spiking["block"], spiking["row"], spiking["column"], strict=True),
         )
-        family = freeze(spiking, effects, self.modules, layers, seen, self.settings)
+        family = freeze(spiking, screened, self.modules, layers, seen, self.settings)
         weights = None
         if starting is not None:
             weights = [
                 oriented_weight(starting.get_submodule(n)).double().cpu().numpy()
                 for n in self.modules
             ]
-        return with_start(family, before, weights)
+        return with_start(family, before, weights), screened
 
     def paths(self, family: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Follow the candidates on a sample of the cells; the family says how far each gets."""

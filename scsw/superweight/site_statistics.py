@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -41,6 +41,13 @@ class Tokens:
         special = None if self.special is None else self.special.to(device)
         groups = {name: group.to(device) for name, group in self.groups.items()}
         return Tokens(self.real.to(device), groups, special)
+
+    @cached_property
+    def stacked(self) -> Tensor:
+        """Groups of all groupings, int64, shape (groupings, cells)."""
+        if self.groups:
+            return torch.stack(list(self.groups.values()))
+        return torch.zeros(0, len(self.real), dtype=torch.int64, device=self.real.device)
 
 
 @dataclass
@@ -81,7 +88,7 @@ class SiteStatistics:
     Attributes
     ----------
     n_cells, n_tokens
-        Cells and real tokens so far.
+        Cells and, once finished, real tokens.
     max, max_cell, max_token
         Largest |x| of each channel, and where it is: the number of the cell, counted from the
         first one seen, and its token; shape (channels,).
@@ -96,6 +103,8 @@ class SiteStatistics:
     groups
         For each grouping ``max`` and ``sum`` of |x|, shape (groups, channels), and the number of
         ``tokens``, shape (groups,). The grouping ``token`` has the groups special and other.
+
+    They are numpy arrays once `finish` was called.
     """
 
     def __init__(
@@ -108,26 +117,33 @@ class SiteStatistics:
         special: bool = False,
         moments: bool = True,
     ) -> None:
-        self.positive_only, self._moments = positive_only, moments
-        self._compiled = torch.device(device).type == "cuda"
+        self.positive_only, self._special, self._moments = positive_only, special, moments
+        self._sizes = dict(groupings or {})
+        self._device = torch.device(device)
+        n_groups = sum(self._sizes.values())
 
         def zeros(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
             return torch.zeros(shape, dtype=dtype, device=device)
 
+        first = np.cumsum([0, *self._sizes.values()])[:-1]
+        self._first_group = torch.tensor(first, dtype=torch.int64, device=device)[:, None]
         self.n_cells, self.n_tokens = 0, 0
-        self.max = zeros(channels, dtype=torch.float32)
-        self.max_cell, self.max_token = (zeros(channels, dtype=torch.int64) - 1 for _ in range(2))
-        self.top = zeros(channels, dtype=torch.int64)
         self.histogram = zeros(channels, _WIDTH, dtype=torch.int64)
-        self.powers, self.zeros = zeros(5, channels), zeros(channels, dtype=torch.int64)
-        sizes = dict(groupings or {}) | ({"token": 2} if special else {})
-        self.groups = {
-            name: {
-                "max": zeros(n, channels, dtype=torch.float32),
-                "sum": zeros(n, channels),
-                "tokens": zeros(n, dtype=torch.int64),
-            }
-            for name, n in sizes.items()
+        # A GPU adds 32-bit numbers in place; they go to the others before they could overflow.
+        self._recent, self._n_recent = zeros(channels, _WIDTH, dtype=torch.int32), 0
+        self._state = {
+            "max": zeros(channels, dtype=torch.float32),
+            "max_cell": zeros(channels, dtype=torch.int64) - 1,
+            "max_token": zeros(channels, dtype=torch.int64) - 1,
+            "top": zeros(channels, dtype=torch.int64),
+            "powers": zeros(5, channels),
+            "zeros": zeros(channels, dtype=torch.int64),
+            "group_max": zeros(n_groups, channels, dtype=torch.float32),
+            "group_sum": zeros(n_groups, channels),
+            "group_tokens": zeros(n_groups, dtype=torch.int64),
+            "kind_max": zeros(2, channels, dtype=torch.float32),
+            "kind_sum": zeros(2, channels),
+            "kind_tokens": zeros(2, dtype=torch.int64),
         }
 
     def update(self, x: Tensor, tokens: Tokens) -> NewMaxima:
@@ -140,44 +156,31 @@ class SiteStatistics:
         tokens
             What the tokens are, on the device of `x`.
         """
-        run = _compiled if self._compiled else _as_it_is
-        special = tokens.special if "token" in self.groups else None
-        found = run(per_cell)(x, tokens.real, special, self._moments)
-        run(add_to_histogram)(self.histogram, x, tokens.real)
-        best, cell = found["max"].max(0)
-        token = found["token"].gather(0, cell[None])[0]
-        new = best > self.max
-        self.max = torch.where(new, best, self.max)
-        self.max_cell = torch.where(new, cell + self.n_cells, self.max_cell)
-        self.max_token = torch.where(new, token, self.max_token)
-        self.top += torch.bincount(found["max"].argmax(1), minlength=len(self.top))
-        self._add_groups(found, tokens)
-        if self._moments:
-            self.powers += found["powers"].sum(1)
-            self.zeros += found["zeros"].sum(0)
+        run = _compiled if self._device.type == "cuda" else _as_it_is
+        special = tokens.special if self._special else None
+        groups = tokens.stacked + self._first_group if self._sizes else None
+        self._state, new = run(add_batch)(
+            self._state, x, tokens.real, special, groups, self.n_cells, self._moments
+        )
+        self._count(x, tokens.real, run)
         self.n_cells += len(x)
-        return NewMaxima(new, cell, token)
+        return NewMaxima(*new)
 
-    def _add_groups(self, found: dict[str, Tensor], tokens: Tokens) -> None:
-        sizes = found["powers"][4] if self._moments else found["max"].double()
-        counts = tokens.real.sum(1)
-        for name, group in tokens.groups.items():
-            if name in self.groups:
-                self._add_group(name, group, found["max"], sizes, counts)
-        if "special_max" in found:
-            n = (tokens.real & tokens.special).sum(1)
-            kinds = (
-                (0, found["special_max"], found["special_sum"], n),
-                (1, found["other_max"], sizes - found["special_sum"], counts - n),
-            )
-            for kind, largest, total, own in kinds:
-                self._add_group("token", torch.full_like(counts, kind), largest, total, own)
+    def _count(self, x: Tensor, real: Tensor, run: Callable) -> None:
+        """Add |x| to the histogram; padding is counted as 0."""
+        if self._device.type == "cpu":
+            counts = torch.bincount(places(x, real), minlength=self.histogram.numel())
+            self.histogram += counts.view_as(self.histogram)
+            return
+        if self._n_recent + real.numel() >= 2**31:
+            self._flush()
+        run(add_to_histogram)(self._recent, x, real)
+        self._n_recent += real.numel()
 
-    def _add_group(self, name: str, group: Tensor, largest: Tensor, total: Tensor, n: Tensor):
-        stored, wide = self.groups[name], group[:, None].expand_as(largest)
-        stored["max"].scatter_reduce_(0, wide, largest, "amax")
-        stored["sum"].index_add_(0, group, total)
-        stored["tokens"].index_add_(0, group, n)
+    def _flush(self) -> None:
+        self.histogram += self._recent
+        self._recent.zero_()
+        self._n_recent = 0
 
     def finish(self, n_tokens: int) -> SiteStatistics:
         """Turn all sums into numpy arrays, once every batch was added.
@@ -187,15 +190,22 @@ class SiteStatistics:
         n_tokens
             Real tokens of all batches.
         """
+        self._flush()
         self.n_tokens = n_tokens
-        for name in ("max", "max_cell", "max_token", "top", "histogram", "powers", "zeros"):
-            setattr(self, name, _array(getattr(self, name)))
-        self.groups = {
-            name: {key: _array(value) for key, value in stored.items()}
-            for name, stored in self.groups.items()
-        }
-        # Padding was counted as zeros.
-        self.histogram[:, 0] -= self.histogram.sum(1) - n_tokens
+        self.histogram = _array(self.histogram)
+        self.histogram[:, 0] -= self.histogram.sum(1) - n_tokens  # the padding
+        state = {name: _array(value) for name, value in self._state.items()}
+        for name in ("max", "max_cell", "max_token", "top", "powers", "zeros"):
+            setattr(self, name, state[name])
+        self.groups, first = {}, 0
+        for name, n in self._sizes.items():
+            self.groups[name] = {
+                key: state[f"group_{key}"][first : first + n] for key in ("max", "sum", "tokens")
+            }
+            first += n
+        if self._special:
+            self.groups["token"] = {key: state[f"kind_{key}"] for key in ("max", "sum", "tokens")}
+        del self._state, self._recent
         return self
 
     def site_median(self) -> float:
@@ -241,37 +251,106 @@ class SiteStatistics:
             return self.powers[1] ** 2 / (self.n_tokens * self.powers[3])
 
 
-def per_cell(x: Tensor, real: Tensor, special: Tensor | None, moments: bool) -> dict[str, Tensor]:
-    """Return what is wanted of each cell and channel, padding left out.
+def add_batch(
+    state: dict[str, Tensor],
+    x: Tensor,
+    real: Tensor,
+    special: Tensor | None,
+    groups: Tensor | None,
+    n_before: int,
+    moments: bool,
+) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor, Tensor]]:
+    """Return the state with a batch added, and the fields of `NewMaxima`.
 
-    One function without loops, so that a compiler can make it one pass over `x`.
+    One function without loops, so that a compiler can make it few passes over `x`.
     """
-    x = torch.where(real[..., None], x.float(), 0.0)
-    size = x.abs()
-    largest, token = size.max(1)
-    found = {"max": largest, "token": token}
+    state, size = dict(state), torch.where(real[..., None], x.float().abs(), 0.0)
+    largest = size.amax(1)
+    best, cell = largest.max(0)
+    channels = torch.arange(x.shape[2], device=x.device)
+    token = size[cell, :, channels].argmax(1)
+    new = (best > state["max"]) | best.isnan()  # what is no number must not be lost
+    state["max"] = torch.where(new, best, state["max"])
+    state["max_cell"] = torch.where(new, cell + n_before, state["max_cell"])
+    state["max_token"] = torch.where(new, token, state["max_token"])
+    top = largest.argmax(1)
+    state["top"] = state["top"].index_add(0, top, torch.ones_like(top))
+    total = size.sum(1, dtype=torch.float64) if moments else None
     if moments:
-        wide = x.double()
-        square = wide * wide
-        sums = (wide, square, square * wide, square * square, size.double())
-        found["powers"] = torch.stack([each.sum(1) for each in sums])
-        found["zeros"] = (real[..., None] & (x == 0)).sum(1)
+        state |= _moments(state, flat_tokens(x, real), total, real)
+    if groups is not None:
+        state |= _by_group(state, largest, total, groups, real.sum(1))
     if special is not None:
-        own = torch.where(special[..., None], size, 0.0)
-        found["special_max"], found["special_sum"] = own.amax(1), own.double().sum(1)
-        found["other_max"] = torch.where(special[..., None], 0.0, size).amax(1)
+        state |= _by_kind(state, flat_tokens(x, real), flat_tokens(special[..., None], real), real)
+    return state, (new, cell, token)
+
+
+def flat_tokens(x: Tensor, real: Tensor) -> Tensor:
+    """Return (tokens, channels) in float32, or bool: real tokens, and on a GPU 0 at padding.
+
+    Leaving padding out is faster on CPU; on a GPU it would wait for their number.
+    """
+    if x.device.type == "cpu":
+        x = x[real]
+    else:
+        x = torch.where(real[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
+        x = x.flatten(0, 1)
+    return x if x.dtype == torch.bool else x.float()
+
+
+def _moments(state: dict[str, Tensor], x: Tensor, total: Tensor, real: Tensor) -> dict[str, Tensor]:
+    square = x * x
+    sums = [each.sum(0, dtype=torch.float64) for each in (x, square, square * x, square * square)]
+    n_padding = len(x) - real.sum()
+    return {
+        "powers": state["powers"] + torch.stack([*sums, total.sum(0)]),
+        "zeros": state["zeros"] + (x == 0).sum(0) - n_padding,
+    }
+
+
+def _by_kind(
+    state: dict[str, Tensor], x: Tensor, special: Tensor, real: Tensor
+) -> dict[str, Tensor]:
+    """Return the state's sums over special tokens and over the others."""
+    size, n = x.abs(), special.sum()
+    parts = torch.where(special, size, 0.0), torch.where(special, 0.0, size)
+    largest = torch.stack([part.amax(0) for part in parts])
+    added = torch.stack([part.sum(0, dtype=torch.float64) for part in parts])
+    return {
+        "kind_max": torch.maximum(state["kind_max"], largest),
+        "kind_sum": state["kind_sum"] + added,
+        "kind_tokens": state["kind_tokens"] + torch.stack([n, real.sum() - n]),
+    }
+
+
+def _by_group(
+    state: dict[str, Tensor], largest: Tensor, total: Tensor | None, groups: Tensor, n: Tensor
+) -> dict[str, Tensor]:
+    """Return the state's sums by group, `groups` being all groupings', (groupings, cells)."""
+    repeats, group = len(groups), groups.flatten()
+    wide = group[:, None].expand(-1, largest.shape[1])
+    found = {
+        "group_max": state["group_max"].scatter_reduce(
+            0, wide, largest.repeat(repeats, 1), "amax", include_self=True
+        ),
+        "group_tokens": state["group_tokens"].index_add(0, group, n.repeat(repeats)),
+    }
+    if total is not None:
+        found["group_sum"] = state["group_sum"].index_add(0, group, total.repeat(repeats, 1))
     return found
 
 
+def places(x: Tensor, real: Tensor) -> Tensor:
+    """Return the place of each |x| in a flattened histogram; padding may be among them, as 0."""
+    channels = torch.arange(x.shape[2], device=x.device, dtype=torch.int32)
+    return (bin_of(flat_tokens(x, real).abs()) + channels * _WIDTH).flatten()
+
+
 def add_to_histogram(histogram: Tensor, x: Tensor, real: Tensor) -> None:
-    """Count |x| of each channel; padding is counted as 0."""
-    size = torch.where(real[..., None], x.float().abs(), 0.0)
-    channels = torch.arange(x.shape[2], device=x.device)
-    place = (bin_of(size).long() + channels * _WIDTH).flatten()
-    if x.device.type == "cpu":  # many times as fast there
-        histogram += torch.bincount(place, minlength=histogram.numel()).view_as(histogram)
-    else:
-        histogram.view(-1).scatter_add_(0, place, torch.ones_like(place))
+    """Count |x| of each channel, in place."""
+    place = places(x, real)
+    ones = torch.ones_like(place, dtype=histogram.dtype)
+    histogram.view(-1).scatter_add_(0, place.long(), ones)
 
 
 def bin_of(size: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ SEARCH_TABLES = [
     "spikes",
     "origins",
     "families",
+    "first_order",
     "paths",
     "data_free",
     "profiles",

@@ -76,10 +76,11 @@ class Processes:
                 parameter.grad = torch.zeros_like(parameter)
         together = torch.cat([p.grad.flatten() for p in trained])
         dist.all_reduce(together)
-        for parameter, added in zip(
-            trained, together.split([p.numel() for p in trained]), strict=True
-        ):
-            parameter.grad.copy_(added.view_as(parameter))
+        pieces = together.split([p.numel() for p in trained])
+        # At once: for each alone, a small step would wait for the launches.
+        torch._foreach_copy_(
+            [p.grad for p in trained], [x.view_as(p) for x, p in zip(pieces, trained, strict=True)]
+        )
 
     def all_rows(self, own: Tensor, start: int, total: int) -> Tensor:
         """Return the rows of all processes; only `own`, from row `start` on, have a gradient."""

@@ -1,0 +1,331 @@
+"""How stable spikes and candidates are over cells, donors, models and starts.
+
+Models that began with the same weights can be compared by coordinates, and then only what
+fine-tuning added counts as agreement: the rest they have in common from the start. Channels of
+models that began with other weights are permuted; there gene profiles are matched, and set against
+the matching of random weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+from scsw.errors import ScswError
+
+SITES = ("mlp_out", "pre_norm2")  # inside a block; its output is normalised
+HIDDEN = "mlp_hidden"
+UNTUNED = ("untrained", "pretrained")
+DRAWS = 1000
+
+MODEL = ["cohort", "arm", "seed"]
+PLACE = ["block", "site", "channel"]
+SHARES = {"donor": "share_of_donors", "cell_type": "share_of_cell_types", "region": "share_of_regions"}
+COUNTS = {"donor": "n_donors", "cell_type": "n_cell_types", "region": "n_regions"}
+TOKENS = {"<cls>": "cls_ratio", "genes": "genes_ratio"}
+SPIKE_COLUMNS = [
+    *MODEL,
+    "start",
+    *PLACE,
+    *"ratio start_ratio passes origin share_of_cells top_gene".split(),
+    *[name for by in SHARES for name in (SHARES[by], COUNTS[by])],
+    *TOKENS.values(),
+    *"n_models of_models counts_as_agreement".split(),
+]
+SUMMARY_COLUMNS = [
+    *MODEL,
+    *"start n_positions n_spikes n_inherited n_acquired n_lost largest_ratio".split(),
+    *"largest_block largest_site largest_channel share_from_start share_of_start_kept".split(),
+    *"n_hidden_spikes largest_hidden_ratio".split(),
+]
+CANDIDATE_COLUMNS = [
+    *"cohort candidate_id n_seeds found_in share_of_seeds comparable origin".split(),
+    *SHARES.values(),
+    *"passes_at_cls passes_at_genes counts_as_agreement".split(),
+]
+AGREEMENT_COLUMNS = (
+    "cohort seed_a seed_b comparable n_candidates n_controls n_genes mean_correlation control_mean "
+    "control_low control_high p null"
+).split()
+
+
+def start_names(
+    models: Sequence[tuple[str, int]], *, one_start: bool, checkpoint: bool
+) -> dict[tuple[str, int], str]:
+    """Name the weights that each model began with.
+
+    Parameters
+    ----------
+    models
+        ``(arm, seed)`` of each.
+    one_start
+        Whether all seeds began with the same weights.
+    checkpoint
+        Whether these are a checkpoint's; the arm `untrained` then has others. An implanted arm
+        differs from the start of its seed in its scalars alone, so its coordinates mean the same.
+    """
+
+    def name(arm: str, seed: int) -> str:
+        if arm == "untrained" and checkpoint:
+            return f"fresh weights of seed {seed}"
+        return "one start" if one_start else f"seed {seed}"
+
+    return {model: name(*model) for model in models}
+
+
+def spike_stability(
+    spikes: pd.DataFrame, *, rule: float, starts: Mapping[tuple[str, int], str]
+) -> pd.DataFrame:
+    """Return each model at each position that spikes in some model of its start.
+
+    Parameters
+    ----------
+    spikes
+        Rows of ``spikes.parquet`` of all models.
+    rule
+        A channel of at least this ratio spikes.
+    starts
+        From `start_names`. Only positions of models of one start are compared.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Contract ``spike_stability.parquet``. A position also has rows if the start alone spikes
+        there. ``n_models`` of ``of_models`` fine-tuned models of this start pass there.
+
+    Raises
+    ------
+    ScswError
+        If a fine-tuned model's table does not say what its start was like.
+    """
+    table = _with_origin(_everywhere(spikes, SITES), rule, starts)
+    named = table.loc[table["origin"] != "not a spike", ["cohort", "start", *PLACE]]
+    table = table.merge(named.drop_duplicates(), on=["cohort", "start", *PLACE])
+    table = table.rename(columns={"stability": "share_of_cells"})
+    table = _with_groups(table, spikes, rule)
+    real = table["arm"] == "real"
+    place = [table[name] for name in ("cohort", "start", *PLACE)]
+    table["n_models"] = (real & table["passes"]).groupby(place).transform("sum").astype(int)
+    table["of_models"] = real.groupby(place).transform("sum").astype(int)
+    gained = real & (table["origin"] == "acquired")
+    table["counts_as_agreement"] = gained & (gained.groupby(place).transform("sum") > 1)
+    order = [*MODEL, "ratio", *PLACE]
+    ascending = [name != "ratio" for name in order]
+    return table[SPIKE_COLUMNS].sort_values(order, ascending=ascending, ignore_index=True)
+
+
+def spike_summary(
+    spikes: pd.DataFrame, *, rule: float, starts: Mapping[tuple[str, int], str]
+) -> pd.DataFrame:
+    """Return one row per model: how many positions spike and how many the start had already.
+
+    Parameters are those of `spike_stability`; contract ``spike_summary.parquet``.
+    """
+    table = _with_origin(_everywhere(spikes, SITES), rule, starts)
+    hidden = _everywhere(spikes, [HIDDEN])
+    rows = []
+    for key, own in table.groupby(MODEL, sort=False):
+        number = own["origin"].value_counts()
+        n_inherited, n_lost = (int(number.get(name, 0)) for name in ("inherited", "lost"))
+        n_spikes, from_start = int(own["passes"].sum()), n_inherited + n_lost
+        tuned = key[1] not in UNTUNED
+        known = own.dropna(subset=["ratio"]).sort_values([*PLACE])
+        top = known.loc[known["ratio"].idxmax()] if len(known) else pd.Series(dtype=object)
+        ratios = hidden.loc[(hidden[MODEL] == list(key)).all(axis=1), "ratio"]
+        rows.append(
+            dict(zip(MODEL, key, strict=True))
+            | {
+                "start": own["start"].iloc[0],
+                "n_positions": len(known),
+                "n_spikes": n_spikes,
+                "n_inherited": n_inherited,
+                "n_acquired": int(number.get("acquired", 0)),
+                "n_lost": n_lost,
+                "largest_ratio": top.get("ratio", np.nan),
+                "largest_block": top.get("block", -1),
+                "largest_site": top.get("site", ""),
+                "largest_channel": top.get("channel", -1),
+                "share_from_start": n_inherited / n_spikes if tuned and n_spikes else np.nan,
+                "share_of_start_kept": n_inherited / from_start if from_start else np.nan,
+                "n_hidden_spikes": int((ratios >= rule).sum()),
+                "largest_hidden_ratio": ratios.max(),
+            }
+        )
+    return pd.DataFrame(rows, columns=SUMMARY_COLUMNS)
+
+
+def candidate_stability(
+    candidates: pd.DataFrame, spikes: pd.DataFrame, *, rule: float, n_seeds: int, one_start: bool
+) -> pd.DataFrame:
+    """Return in how many seeds each candidate was found, and how widely its channel spikes.
+
+    Parameters
+    ----------
+    candidates
+        Rows of ``candidates.parquet`` of the real arm, all seeds.
+    spikes
+        Rows of ``spikes.parquet`` of the same models.
+    rule
+        A channel of at least this ratio spikes.
+    n_seeds
+        Number of fine-tuned models; one without a candidate counts too.
+    one_start
+        Whether their coordinates can be compared. If not, the same coordinate in two seeds is two
+        candidates, each with its own row.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Contract ``stability.parquet``. Shares are means over the seeds that found the candidate.
+    """
+    starts = dict.fromkeys(zip(candidates["arm"], candidates["seed"], strict=True), "")
+    table = _with_origin(_everywhere(spikes, SITES), rule, starts | _starts_of(spikes))
+    table = table.rename(columns={"channel": "row"})
+    own = candidates[[*MODEL, "candidate_id", "block", "row"]]
+    table = own.merge(table, on=[*MODEL, "block", "row"], validate="one_to_many")
+    # Of the two sites of a channel the one where it stands out more.
+    table = table.sort_values(["ratio", "site"], ascending=[False, True], kind="stable")
+    spiked_before = table["origin"].isin(["inherited", "lost"])
+    channel = [table[name] for name in (*MODEL, "candidate_id")]
+    table["before"] = spiked_before.groupby(channel).transform("any")
+    table = table.drop_duplicates([*MODEL, "candidate_id"])
+    table = _with_groups(table.rename(columns={"row": "channel"}), spikes, rule)
+    rows = []
+    keys = ["cohort", "candidate_id"] + ["seed"] * (not one_start)
+    for key, found in table.groupby(keys):
+        passing = found[found["passes"]]
+        inherited = bool(passing["before"].any())
+        origin = ("inherited" if inherited else "acquired") if len(passing) else "not a spike"
+        seeds = sorted(set(found["seed"]))
+        rows.append(
+            {
+                "cohort": key[0],
+                "candidate_id": key[1],
+                "n_seeds": n_seeds,
+                "found_in": ",".join(map(str, seeds)),
+                "share_of_seeds": len(seeds) / n_seeds,
+                "comparable": one_start,
+                "origin": origin,
+                **{name: found[name].mean() for name in SHARES.values()},
+                "passes_at_cls": bool((found["cls_ratio"] >= rule).any()),
+                "passes_at_genes": bool((found["genes_ratio"] >= rule).any()),
+                "counts_as_agreement": one_start and origin == "acquired" and len(passing) > 1,
+            }
+        )
+    result = pd.DataFrame(rows, columns=CANDIDATE_COLUMNS)
+    order = ["share_of_seeds", "candidate_id", "found_in"]
+    return result.sort_values(order, ascending=[False, True, True], ignore_index=True)
+
+
+def gene_profiles(profiles: pd.DataFrame, weight_set: str) -> pd.DataFrame:
+    """Return one model's profiles of a set of weights as genes × weights."""
+    own = profiles[profiles["weight_set"] == weight_set]
+    return own.pivot(index="gene", columns="weight_id", values="profile")
+
+
+def matched_profiles(profiles_a: pd.DataFrame, profiles_b: pd.DataFrame) -> pd.DataFrame:
+    """Pair the weights of two models one to one by their gene profiles.
+
+    The pairs are those of the linear sum assignment with the largest total |r|, r being Pearson's
+    correlation over the genes of either model; a gene that a profile lacks counts as 0. The sign
+    is left out, since the sign of a channel means nothing across starts.
+
+    Parameters
+    ----------
+    profiles_a, profiles_b
+        Genes × weights.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``weight_a, weight_b, correlation`` (|r|), as many rows as the smaller set has weights.
+    """
+    sizes = _sizes(profiles_a, profiles_b)
+    first, second = linear_sum_assignment(sizes, maximize=True)
+    return pd.DataFrame(
+        {
+            "weight_a": profiles_a.columns.to_numpy()[first],
+            "weight_b": profiles_b.columns.to_numpy()[second],
+            "correlation": sizes[first, second],
+        }
+    )
+
+
+def profile_agreement(
+    profiles: Mapping[int, pd.DataFrame],
+    *,
+    cohort: str,
+    one_start: bool,
+    seed: int,
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """Match the candidates' gene profiles between every two seeds, beside random weights.
+
+    Under the null, as many random weights as there are candidates are drawn from each model,
+    without replacement, and matched in the same way; in each block as many as it has candidates,
+    or, where a block holds too few random weights, from all blocks. p = (1 + number of draws with
+    a mean at least as large) / (1 + draws), one-sided.
+
+    Parameters
+    ----------
+    profiles
+        ``profiles.parquet`` of each fine-tuned model by its seed.
+    cohort
+        Written into every row.
+    one_start
+        Written as ``comparable``: models of one start may agree because they inherited it.
+    seed
+        Seed of the draws.
+    draws
+        Number of draws.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Contract ``profile_agreement.parquet``; p and the controls are NaN where a model has no
+        candidate or too few random weights.
+    """
+    rows = []
+    for a, b in combinations(sorted(profiles), 2):
+        rng = np.random.default_rng([seed, a, b])
+        keys = {"cohort": cohort, "seed_a": a, "seed_b": b, "comparable": one_start}
+        rows.append(keys | _agreement(profiles[a], profiles[b], rng, draws))
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+
+
+def _agreement(a: pd.DataFrame, b: pd.DataFrame, rng: np.random.Generator, draws: int) -> dict:
+    found = [gene_profiles(table, "candidate") for table in (a, b)]
+    random = [gene_profiles(table, "random") for table in (a, b)]
+    pairs = matched_profiles(*found)
+    result = {
+        "n_candidates": len(pairs),
+        "n_controls": min(table.shape[1] for table in random),
+        "n_genes": len(found[0].index.union(found[1].index)),
+        "mean_correlation": pairs["correlation"].mean(),
+        "null": "",
+    }
+    enough = all(own.shape[1] <= drawn.shape[1] for own, drawn in zip(found, random, strict=True))
+    if pairs.empty or not enough:
+        nothing = ("control_mean", "control_low", "control_high", "p")
+        return result | dict.fromkeys(nothing, np.nan)
+    pools = [_pools(table, drawn) for table, drawn in zip((a, b), random, strict=True)]
+    sizes = _sizes(*random)
+    means = np.empty(draws)
+    for number in range(draws):
+        rows, columns = (_drawn(pool, rng) for pool in pools)
+        drawn = sizes[np.ix_(rows, columns)]
+        means[number] = drawn[linear_sum_assignment(drawn, maximize=True)].mean()
+    where = "the candidates' blocks" if all(len(pool) > 1 or same for pool, same in
+                                            zip(pools, [True, True], strict=True)) else "all blocks"
+    low, high = np.quantile(means, [0.05, 0.95])
+    return result | {
+        "control_mean": means.mean(),
+        "control_low": low,
+        "control_high": high,
+        "p": (1 + int((means >= result["mean_correlation"]).sum())) / (1 + draws),
+        "null": f"as many random weights of {where}, matched in the same way",
+    }
