@@ -404,15 +404,22 @@ def gather(
     simulated: Simulated = False,
 ) -> None:
     """Join a cohort's tables over seeds and arms."""
-    (model,) = sections(config, "model")
+    model, settings, statistics = sections(config, "model", "search", "statistics")
     from scsw.superweight.gather import gather_cohort
 
     if wrong := [str(f) for f in folders if not f.name.isdecimal()]:
         raise ScswError(f"not folders of one model: {wrong}", expected="…/<arm>/<seed>")
     real = {int(f.name): f for f in folders if f.parent.name == "real"}
     others = {(f.parent.name, int(f.name)): f for f in folders if f.parent.name != "real"}
-    one_start = model.init_seed is not None or model.checkpoint is not None
-    gather_cohort(real, others, out, one_start=one_start, simulated=simulated)
+    checkpoint = model.checkpoint is not None
+    options = {
+        "one_start": checkpoint or model.init_seed is not None,
+        "checkpoint": checkpoint,
+        "spike_ratio": settings.spike_ratio,
+        "seed": statistics.seed,
+        "simulated": simulated,
+    }
+    gather_cohort(real, others, out, **options)
 
 
 @app.command()

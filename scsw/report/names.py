@@ -9,6 +9,8 @@ FIGURES = (
     "quality_control",
     "finetuning",
     "spikes",
+    "stability",
+    "paths",
     "pruning",
     "collapse",
     "controls",
@@ -18,6 +20,7 @@ FIGURES = (
     "stages",
     "replication",
 )
+UNTUNED = ("pretrained", "untrained")
 FORMATS = ("svg", "pdf", "png")
 ARM_LABELS = {
     "real": "fine-tuned",

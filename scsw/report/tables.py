@@ -24,6 +24,21 @@ OBS = "cell_type split n_genes total_counts pct_mito".split()
 HISTOGRAMS = "measure low high kept dropped".split()
 DONORS = ("split donor_id n_cells sex braak thal cerad adnc cognition is_reference study").split()
 SPIKES = [*MODEL, *"block site channel group_by ratio top_gene".split()]
+STABILITY = ("candidate_id found_in share_of_seeds comparable origin counts_as_agreement").split()
+SPIKE_STABILITY = [
+    *MODEL,
+    *"start block site channel ratio passes origin share_of_donors n_donors".split(),
+    *"share_of_cell_types n_cell_types share_of_regions n_regions cls_ratio genes_ratio".split(),
+    "counts_as_agreement",
+]
+SPIKE_SUMMARY = [
+    *MODEL,
+    *"start n_spikes n_inherited n_acquired n_lost largest_ratio n_hidden_spikes".split(),
+    "largest_hidden_ratio",
+]
+PROFILE_AGREEMENT = (
+    "seed_a seed_b n_candidates mean_correlation control_mean control_low control_high p null"
+).split()
 EFFECTS = (
     "arm seed weight_set candidate_id family block row column donor_id cell_type n_cells sum_nll "
     "sum_nll_intact"
@@ -51,15 +66,21 @@ CONTROLS = [
 BIOMARKERS = (
     "gene rank read_in_z write_out_z n_pathways stage_q replication seeds statement"
 ).split()
+PATHS = [
+    *CANDIDATE,
+    *"block site amplitude rank amplitude_pruned rank_pruned".split(),
+]
+ORIGINS = [*MODEL, *"block site row spike_ratio family".split()]
+DATA_FREE = [*MODEL, *"kind rank candidate_id found_by in_family".split()]
 OF_COHORT = (
     "cohort.h5ad qc.tsv qc_histograms.tsv donors.tsv coverage.tsv verdicts.parquet "
-    "performance.parquet stability.parquet pathways.parquet stages.parquet controls.parquet "
-    "biomarkers.tsv"
+    "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
+    "profile_agreement.parquet pathways.parquet stages.parquet controls.parquet biomarkers.tsv"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
-    "model/history.parquet search/paths.parquet prune/effects.parquet map/gene_scores.parquet "
-    "map/components.parquet"
+    "model/history.parquet search/paths.parquet search/origins.parquet search/data_free.parquet "
+    "prune/effects.parquet map/gene_scores.parquet map/components.parquet"
 ).split()
 REPLICATION = {
     "genes": (
@@ -103,7 +124,12 @@ class Tables:
     spikes: pd.DataFrame
     candidates: pd.DataFrame
     paths: pd.DataFrame
+    origins: pd.DataFrame
+    data_free: pd.DataFrame
     stability: pd.DataFrame
+    spike_stability: pd.DataFrame
+    spike_summary: pd.DataFrame
+    profile_agreement: pd.DataFrame
     effects: pd.DataFrame
     type_effects: pd.DataFrame
     verdicts: pd.DataFrame
@@ -185,8 +211,17 @@ def read_tables(
         performance=_pooled(_kept(read_table(folder / "performance.parquet"), real + arms)),
         spikes=_spikes(folder, real + arms, arms),
         candidates=_of_models(folder, real + arms, "search/candidates.parquet", optional=arms),
-        paths=_of_models(folder, real, "search/paths.parquet"),
-        stability=_optional(folder / "stability.parquet"),
+        paths=_of_models(folder, real, "search/paths.parquet", PATHS),
+        origins=_of_models(folder, real, "search/origins.parquet", ORIGINS),
+        data_free=_of_models(folder, real, "search/data_free.parquet", DATA_FREE),
+        stability=_read(folder / "stability.parquet", STABILITY),
+        spike_stability=_kept(
+            _read(folder / "spike_stability.parquet", SPIKE_STABILITY), real + arms
+        ),
+        spike_summary=_kept(_read(folder / "spike_summary.parquet", SPIKE_SUMMARY), real + arms),
+        profile_agreement=_between(
+            _read(folder / "profile_agreement.parquet", PROFILE_AGREEMENT), seeds
+        ),
         effects=effects,
         type_effects=type_effects,
         verdicts=_kept(verdicts, real),
@@ -311,6 +346,11 @@ def _kept(table: pd.DataFrame, models: list[tuple[str, int]]) -> pd.DataFrame:
     """Return the rows of these models; a table from an earlier config may hold others."""
     rows = [key in models for key in zip(table["arm"], table["seed"], strict=True)]
     return table[np.array(rows, dtype=bool)].reset_index(drop=True)
+
+
+def _between(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
+    """Return the pairs of these seeds."""
+    return table[table["seed_a"].isin(seeds) & table["seed_b"].isin(seeds)].reset_index(drop=True)
 
 
 def _replication(folder: str | Path | None, cohort: str) -> dict[str, pd.DataFrame]:

@@ -83,20 +83,19 @@ def made_up_cells(
     tokenizer: Tokenizer, kind: str, n_cells: int, batch_size: int, device: torch.device
 ) -> Iterator[TokenBatch]:
     """Yield cells of as many genes as the first discovery cells have, all of them full."""
-    rng = np.random.default_rng([tokenizer.seed, KINDS.index(kind), 11])
     rows = np.arange(min(len(tokenizer), 256))
     lengths = [length for b in tokenizer.packed_batches(rows, batch_size) for length in b.lengths]
     n_genes = max(int(np.median(lengths)) - 1, 1)
     for start in range(0, n_cells, batch_size):
         n = min(batch_size, n_cells - start)
-        genes = np.stack(
-            [rng.choice(tokenizer.token_ids, n_genes, replace=False) for _ in range(n)]
-        )
-        bins = rng.integers(1, tokenizer.n_bins, (n, n_genes))
+        genes = np.full((n, 1 + n_genes), tokenizer.cls_id)
+        values = np.full((n, 1 + n_genes), CLS_VALUE, np.float32)
+        for row in range(n):  # each cell has draws of its own, whatever its batch
+            rng = np.random.default_rng([tokenizer.seed, KINDS.index(kind), start + row, 11])
+            genes[row, 1:] = rng.choice(tokenizer.token_ids, n_genes, replace=False)
+            values[row, 1:] = rng.integers(1, tokenizer.n_bins, n_genes)
         if kind == "constant":
-            bins[:] = tokenizer.n_bins // 2
-        genes = np.concatenate([np.full((n, 1), tokenizer.cls_id), genes], axis=1)
-        values = np.concatenate([np.full((n, 1), CLS_VALUE), bins], axis=1).astype(np.float32)
+            values[:, 1:] = tokenizer.n_bins // 2
         shown = torch.from_numpy(values)
         none = torch.zeros(genes.shape, dtype=torch.bool)
         yield TokenBatch(

@@ -7,10 +7,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from scsw.files import read_table, write_table
+from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
+from scsw.superweight.stability import (
+    HIDDEN,
+    SITES,
+    candidate_stability,
+    profile_agreement,
+    spike_stability,
+    spike_summary,
+    start_names,
+)
 
-STABILITY_COLUMNS = "cohort candidate_id n_seeds found_in share_of_seeds comparable".split()
+SPIKES = (
+    "cohort arm seed block site channel group_by group n_tokens ratio stability top_gene "
+    "start_ratio"
+).split()
 
 
 def gather_cohort(
@@ -19,9 +31,15 @@ def gather_cohort(
     out: str | Path,
     *,
     one_start: bool,
+    checkpoint: bool,
+    spike_ratio: float,
+    seed: int = 0,
     simulated: bool = False,
 ) -> None:
-    """Write ``verdicts``, ``performance``, ``stability``, ``pathways`` and ``stages``.
+    """Write a cohort's tables: those of its models joined, and what they have in common.
+
+    ``verdicts``, ``performance``, ``pathways`` and ``stages`` are joined; ``stability``,
+    ``spike_stability``, ``spike_summary`` and ``profile_agreement`` compare the models.
 
     Parameters
     ----------
@@ -35,6 +53,12 @@ def gather_cohort(
     one_start
         Whether the models of all seeds began with the same weights. Only then does a coordinate
         mean the same in each.
+    checkpoint
+        Whether these were a checkpoint's.
+    spike_ratio
+        A channel of at least this ratio spikes.
+    seed
+        Seed of the random weights that gene profiles are compared with.
     simulated
         Whether the cohort is simulated; for the provenance.
     """
@@ -47,15 +71,53 @@ def gather_cohort(
         "pathways": [f / "enrich" / "pathways.parquet" for f in own],
         "stages": [f / "stages" / "stages.parquet" for f in own],
     }
-    inputs = {f"{name}{i}": p for name, paths in sources.items() for i, p in enumerate(paths)}
-    with recorded(
-        "gather", out, inputs=inputs, parameters={"one_start": one_start}, simulated=simulated
-    ):
+    searched = {("real", number): Path(f) for number, f in real.items()}
+    searched |= {model: Path(f) for model, f in controls.items()}
+    read = sources | {
+        "spikes": [f / "search" / "spikes.parquet" for f in searched.values()],
+        "candidates": [f / "search" / "candidates.parquet" for f in own],
+        "profiles": [f / "search" / "profiles.parquet" for f in own],
+    }
+    inputs = {f"{name}{i}": p for name, paths in read.items() for i, p in enumerate(paths)}
+    parameters = {
+        "one_start": one_start,
+        "checkpoint": checkpoint,
+        "spike_ratio": spike_ratio,
+        "seed": seed,
+    }
+    with recorded("gather", out, inputs=inputs, parameters=parameters, simulated=simulated):
         for name, paths in sources.items():
             write_table(joined(paths), out / f"{name}.parquet")
-        verdicts = read_table(out / "verdicts.parquet")
-        table = stability(verdicts[verdicts["arm"] == "real"], one_start=one_start)
-        write_table(table, out / "stability.parquet")
+        spikes = pd.concat([_spikes(path) for path in read["spikes"]], ignore_index=True)
+        candidates = joined(read["candidates"])
+        profiles = {
+            number: read_table(Path(f) / "search" / "profiles.parquet")
+            for number, f in real.items()
+        }
+        starts = start_names(list(searched), one_start=one_start, checkpoint=checkpoint)
+        tables = {
+            "stability": candidate_stability(
+                candidates,
+                spikes[spikes["arm"] == "real"],
+                rule=spike_ratio,
+                n_seeds=len(real),
+                one_start=one_start,
+            ),
+            "spike_stability": spike_stability(spikes, rule=spike_ratio, starts=starts),
+            "spike_summary": spike_summary(spikes, rule=spike_ratio, starts=starts),
+            "profile_agreement": profile_agreement(
+                profiles, cohort=str(spikes["cohort"].iloc[0]), one_start=one_start, seed=seed
+            ),
+        }
+        for name, table in tables.items():
+            write_table(table, out / f"{name}.parquet")
+
+
+def _spikes(path: Path) -> pd.DataFrame:
+    """Read a model's spikes at the sites that are compared; the whole table can be large."""
+    return pd.read_parquet(
+        require(path), columns=SPIKES, filters=[("site", "in", [*SITES, HIDDEN])]
+    )
 
 
 def joined(paths: Sequence[Path]) -> pd.DataFrame:
@@ -63,16 +125,3 @@ def joined(paths: Sequence[Path]) -> pd.DataFrame:
     tables = [read_table(path) for path in paths]
     filled = [table for table in tables if len(table)]
     return pd.concat(filled, ignore_index=True) if filled else tables[0]
-
-
-def stability(verdicts: pd.DataFrame, *, one_start: bool) -> pd.DataFrame:
-    """Return in how many seeds each candidate was found (contract: ``stability.parquet``)."""
-    n_seeds = verdicts["seed"].nunique()
-    found = verdicts.groupby(["cohort", "candidate_id"])["seed"].agg(lambda s: sorted(set(s)))
-    table = found.rename("seeds").reset_index()
-    table["n_seeds"] = n_seeds
-    table["found_in"] = [",".join(map(str, seeds)) for seeds in table["seeds"]]
-    table["share_of_seeds"] = table["seeds"].map(len) / max(n_seeds, 1)
-    table["comparable"] = one_start
-    order = ["share_of_seeds", "candidate_id"]
-    return table[STABILITY_COLUMNS].sort_values(order, ascending=[False, True], ignore_index=True)

@@ -273,8 +273,7 @@ def add_batch(
     state["max"] = torch.where(new, best, state["max"])
     state["max_cell"] = torch.where(new, cell + n_before, state["max_cell"])
     state["max_token"] = torch.where(new, token, state["max_token"])
-    top = largest.argmax(1)
-    state["top"] = state["top"].index_add(0, top, torch.ones_like(top))
+    state["top"] = state["top"] + (largest.argmax(1)[:, None] == channels).sum(0)
     total = size.sum(1, dtype=torch.float64) if moments else None
     if moments:
         state |= _moments(state, flat_tokens(x, real), total, real)
@@ -327,16 +326,18 @@ def _by_group(
     state: dict[str, Tensor], largest: Tensor, total: Tensor | None, groups: Tensor, n: Tensor
 ) -> dict[str, Tensor]:
     """Return the state's sums by group, `groups` being all groupings', (groupings, cells)."""
-    repeats, group = len(groups), groups.flatten()
-    wide = group[:, None].expand(-1, largest.shape[1])
+    wide = groups.flatten()[:, None].expand(-1, largest.shape[1])
+    numbers = torch.arange(len(state["group_tokens"]), device=groups.device)
+    # A product, since adding in place by index would make a GPU wait.
+    member = (groups[None] == numbers[:, None, None]).any(1)
     found = {
         "group_max": state["group_max"].scatter_reduce(
-            0, wide, largest.repeat(repeats, 1), "amax", include_self=True
+            0, wide, largest.repeat(len(groups), 1), "amax", include_self=True
         ),
-        "group_tokens": state["group_tokens"].index_add(0, group, n.repeat(repeats)),
+        "group_tokens": state["group_tokens"] + (member * n).sum(1),
     }
     if total is not None:
-        found["group_sum"] = state["group_sum"].index_add(0, group, total.repeat(repeats, 1))
+        found["group_sum"] = state["group_sum"] + member.double() @ total
     return found
 
 

@@ -24,7 +24,11 @@ DRAWS = 1000
 
 MODEL = ["cohort", "arm", "seed"]
 PLACE = ["block", "site", "channel"]
-SHARES = {"donor": "share_of_donors", "cell_type": "share_of_cell_types", "region": "share_of_regions"}
+SHARES = {
+    "donor": "share_of_donors",
+    "cell_type": "share_of_cell_types",
+    "region": "share_of_regions",
+}
 COUNTS = {"donor": "n_donors", "cell_type": "n_cell_types", "region": "n_regions"}
 TOKENS = {"<cls>": "cls_ratio", "genes": "genes_ratio"}
 SPIKE_COLUMNS = [
@@ -182,11 +186,11 @@ def candidate_stability(
     pandas.DataFrame
         Contract ``stability.parquet``. Shares are means over the seeds that found the candidate.
     """
-    starts = dict.fromkeys(zip(candidates["arm"], candidates["seed"], strict=True), "")
-    table = _with_origin(_everywhere(spikes, SITES), rule, starts | _starts_of(spikes))
+    starts = dict.fromkeys(zip(spikes["arm"], spikes["seed"], strict=True), "")
+    table = _with_origin(_everywhere(spikes, SITES), rule, starts)
     table = table.rename(columns={"channel": "row"})
     own = candidates[[*MODEL, "candidate_id", "block", "row"]]
-    table = own.merge(table, on=[*MODEL, "block", "row"], validate="one_to_many")
+    table = own.merge(table, on=[*MODEL, "block", "row"])
     # Of the two sites of a channel the one where it stands out more.
     table = table.sort_values(["ratio", "site"], ascending=[False, True], kind="stable")
     spiked_before = table["origin"].isin(["inherited", "lost"])
@@ -308,20 +312,20 @@ def _agreement(a: pd.DataFrame, b: pd.DataFrame, rng: np.random.Generator, draws
         "mean_correlation": pairs["correlation"].mean(),
         "null": "",
     }
-    enough = all(own.shape[1] <= drawn.shape[1] for own, drawn in zip(found, random, strict=True))
-    if pairs.empty or not enough:
+    blocks = [_blocks(table, *sets) for table, *sets in zip((a, b), found, random, strict=True)]
+    by_block = all(_enough(*own) for own in blocks)
+    if not by_block:  # one pool: every weight is of the same block
+        blocks = [(np.zeros_like(own), np.zeros_like(drawn)) for own, drawn in blocks]
+    if pairs.empty or not all(_enough(*own) for own in blocks):
         nothing = ("control_mean", "control_low", "control_high", "p")
         return result | dict.fromkeys(nothing, np.nan)
-    pools = [_pools(table, drawn) for table, drawn in zip((a, b), random, strict=True)]
     sizes = _sizes(*random)
     means = np.empty(draws)
     for number in range(draws):
-        rows, columns = (_drawn(pool, rng) for pool in pools)
-        drawn = sizes[np.ix_(rows, columns)]
+        drawn = sizes[np.ix_(*(_draw(*own, rng) for own in blocks))]
         means[number] = drawn[linear_sum_assignment(drawn, maximize=True)].mean()
-    where = "the candidates' blocks" if all(len(pool) > 1 or same for pool, same in
-                                            zip(pools, [True, True], strict=True)) else "all blocks"
     low, high = np.quantile(means, [0.05, 0.95])
+    where = "the candidates' blocks" if by_block else "all blocks"
     return result | {
         "control_mean": means.mean(),
         "control_low": low,
@@ -329,3 +333,91 @@ def _agreement(a: pd.DataFrame, b: pd.DataFrame, rng: np.random.Generator, draws
         "p": (1 + int((means >= result["mean_correlation"]).sum())) / (1 + draws),
         "null": f"as many random weights of {where}, matched in the same way",
     }
+
+
+def _sizes(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
+    """Return |r| of each weight of `a` with each of `b`; 0 where a profile does not vary."""
+    genes = a.index.union(b.index)
+    units = []
+    for table in (a, b):
+        values = table.reindex(genes).fillna(0.0).to_numpy(np.float64)
+        values = values - (values.mean(axis=0) if len(values) else 0.0)
+        norm = np.linalg.norm(values, axis=0)
+        flat = norm <= 1e-12 * np.abs(table.to_numpy(np.float64)).max(initial=1e-300)
+        units.append(np.divide(values, norm, out=np.zeros_like(values), where=~flat))
+    return np.abs(units[0].T @ units[1]).clip(max=1.0)
+
+
+def _blocks(
+    profiles: pd.DataFrame, found: pd.DataFrame, random: pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the block of each candidate and of each random weight."""
+    block = profiles.groupby(["weight_set", "weight_id"])["block"].first()
+    sets = {"candidate": found, "random": random}
+    own, drawn = (
+        np.array([block[name, weight] for weight in table.columns], dtype=int)
+        for name, table in sets.items()
+    )
+    return own, drawn
+
+
+def _enough(own: np.ndarray, drawn: np.ndarray) -> bool:
+    """Tell whether each block holds as many random weights as candidates."""
+    return all((drawn == block).sum() >= (own == block).sum() for block in set(own))
+
+
+def _draw(own: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw as many random weights of each block as it has candidates."""
+    return np.concatenate(
+        [
+            rng.choice(np.flatnonzero(drawn == block), int((own == block).sum()), replace=False)
+            for block in sorted(set(own))
+        ]
+    )
+
+
+def _everywhere(spikes: pd.DataFrame, sites: Sequence[str]) -> pd.DataFrame:
+    """Return the rows over all cells at some sites."""
+    wanted = (spikes["group_by"] == "all") & spikes["site"].isin(sites)
+    names = [*MODEL, *PLACE, "ratio", "start_ratio", "stability", "top_gene"]
+    return spikes.loc[wanted, names]
+
+
+def _with_origin(
+    table: pd.DataFrame, rule: float, starts: Mapping[tuple[str, int], str]
+) -> pd.DataFrame:
+    """Add ``start, passes`` and ``origin``."""
+    tuned = ~table["arm"].isin(UNTUNED)
+    if (tuned & table["start_ratio"].isna() & (table["ratio"] >= rule)).any():
+        raise ScswError(
+            "spikes.parquet does not say how far a channel stood out before fine-tuning",
+            expected="start_ratio on the rows over all cells of every fine-tuned model",
+            fix="run `scsw search` again with --start",
+        )
+    passes, before = table["ratio"] >= rule, table["start_ratio"] >= rule
+    origin = np.select(
+        [passes & ~tuned, passes & before, passes, before & tuned],
+        ["own start", "inherited", "acquired", "lost"],
+        "not a spike",
+    )
+    models = zip(table["arm"], table["seed"], strict=True)
+    return table.assign(start=[starts[model] for model in models], passes=passes, origin=origin)
+
+
+def _with_groups(table: pd.DataFrame, spikes: pd.DataFrame, rule: float) -> pd.DataFrame:
+    """Add in which share of the groups of each kind a channel passes, and its ratio by token."""
+    keys = [*MODEL, *PLACE]
+    wanted = spikes["group_by"].isin([*SHARES, "token"]) & (spikes["n_tokens"] > 0)
+    places = table[keys].drop_duplicates()
+    groups = spikes.loc[wanted, [*keys, "group_by", "group", "ratio"]].merge(places, on=keys)
+    for kind in SHARES:
+        own = groups[groups["group_by"] == kind]
+        passing = (own["ratio"] >= rule).groupby([own[key] for key in keys])
+        counted = passing.agg(["mean", "size"]).set_axis([SHARES[kind], COUNTS[kind]], axis=1)
+        table = table.merge(counted.reset_index(), on=keys, how="left")
+        table[COUNTS[kind]] = table[COUNTS[kind]].fillna(0).astype(int)
+    for token, name in TOKENS.items():
+        own = groups[(groups["group_by"] == "token") & (groups["group"] == token)]
+        own = own[[*keys, "ratio"]].rename(columns={"ratio": name})
+        table = table.merge(own, on=keys, how="left")
+    return table

@@ -11,7 +11,8 @@ SITES = ("mlp_hidden", "mlp_out", "pre_norm2", "out", "attn_out")
 UNABLE = "not assessable: 4 test donors, at least 10 are needed"
 CANDIDATE_COLUMNS = (
     "rank candidate_id family block row column weight weight_z spike_ratio hidden_ratio "
-    "contribution residual_share stability first_order mean_hidden found_by iteration top_gene"
+    "contribution residual_share stability first_order mean_hidden found_by iteration top_gene "
+    "last_on_top share_on_top"
 ).split()
 SETS = {
     "hallmark": ["HALLMARK_OXIDATIVE_PHOSPHORYLATION", "HALLMARK_INFLAMMATORY_RESPONSE"]
@@ -31,6 +32,8 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "search/spikes": _spikes(candidates, rng, shape),
         "search/candidates": candidates.drop(columns="first"),
         "search/paths": _paths(candidates, rng, shape),
+        "search/origins": _origins(candidates),
+        "search/data_free": _data_free(candidates),
         "prune/effects": effects,
         "prune/verdicts": _verdicts(candidates, effects, arm, seed, shape),
         "map/gene_scores": _genes(candidates, rng, shape),
@@ -96,6 +99,8 @@ def _candidates(rng, shape: Shape) -> pd.DataFrame:
                 "found_by": "spike" if by_spike else "first_order",
                 "iteration": 1,
                 "top_gene": "<cls>",
+                "last_on_top": block,
+                "share_on_top": 0.25 if block < shape.n_blocks - 1 else np.nan,
                 "first": rank == 1,
             }
         )
@@ -111,7 +116,8 @@ def _spikes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
                 rows.append((block, site, channel, "all", "all", ratio, "APOE"))
                 rows.append((block, site, channel, "donor", shape.donors[0], 1e6, None))
     for row in candidates.itertuples():
-        rows.append((row.block, "mlp_out", row.row, "all", "all", row.spike_ratio, "<cls>"))
+        for site in ("mlp_out", "pre_norm2", "out"):
+            rows.append((row.block, site, row.row, "all", "all", row.spike_ratio, "<cls>"))
     names = ["block", "site", "channel", "group_by", "group", "ratio", "top_gene"]
     table = pd.DataFrame(rows, columns=names)
     extra = ["n_tokens", "max", "mean", "q999", "kurtosis", "stability", "top_bin"]
@@ -120,14 +126,32 @@ def _spikes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
 
 def _paths(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
     rows = [
-        (c.candidate_id, block, site, 1.0, rng.gamma(4, 3), 1)
+        (c.candidate_id, block, site, rng.gamma(4, 3), 1, rng.gamma(2, 1), 3)
         for c in candidates.itertuples()
         for block in range(c.block, shape.n_blocks)
         for site in ("pre_norm2", "out")
     ]
-    return pd.DataFrame(
-        rows, columns=["candidate_id", "block", "site", "amplitude", "ratio", "rank"]
-    )
+    columns = "candidate_id block site amplitude rank amplitude_pruned rank_pruned".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _origins(candidates: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        (c.block, site, c.row, c.spike_ratio, "ffn_down" if c.rank % 3 else "residual")
+        for c in candidates.itertuples()
+        for site in ("mlp_out", "pre_norm2")
+        if c.found_by == "spike"
+    ]
+    return pd.DataFrame(rows, columns=["block", "site", "row", "spike_ratio", "family"])
+
+
+def _data_free(candidates: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        (kind, c.rank, c.candidate_id, c.found_by, c.rank != 2)
+        for kind in ("random", "constant")
+        for c in candidates.itertuples()
+    ]
+    return pd.DataFrame(rows, columns="kind rank candidate_id found_by in_family".split())
 
 
 def first_effect(arm: str, seed: int, shape: Shape) -> float:

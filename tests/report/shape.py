@@ -39,6 +39,9 @@ class Shape:
     detectable_effect: float = 0.05
     genes_of_top: tuple[str, ...] = AD_GENES[:5]
     losing: tuple[str, ...] = ("min_genes", "min_counts", "max_pct_mito", "max_doublet_score")
+    n_positions: int = 4  # channels that spike in some model
+    n_regions: int = 1
+    one_start: bool = True
     absent: tuple[str, ...] = ()  # measures that the source lacks
     studies: tuple[str, ...] = ("",)
     warnings: tuple[str, ...] = ("Thal phase is missing for every donor.",)

@@ -16,6 +16,7 @@ from scsw.cohort.qc_tables import qc_histograms
 from scsw.settings import validate_config
 from tests.report.model_tables import SETS, model_tables
 from tests.report.shape import CLASSES, Shape
+from tests.report.stability_tables import stability_tables
 
 FOUND = (
     "found at rank 1; causal, constant: q = 0.006, lower donor bound 0.48 nats; its mean "
@@ -164,9 +165,8 @@ def _donors(folder: Path, obs: pd.DataFrame, shape: Shape) -> None:
 
 def _gathered(folder: Path, cohort: str, shape: Shape, verdicts: pd.DataFrame) -> None:
     ids = verdicts["candidate_id"].drop_duplicates()
-    stability = pd.DataFrame({"cohort": cohort, "candidate_id": ids, "n_seeds": 1})
-    stability = stability.assign(found_in="0", share_of_seeds=0.5, comparable=True)
-    stability.to_parquet(folder / "stability.parquet", index=False)
+    for name, table in stability_tables(cohort, shape, ids).items():
+        table.to_parquet(folder / f"{name}.parquet", index=False)
     expectations = {
         "implanted_constant": "the sealed scalar is found and judged causal, constant",
         "implanted_informative": "the sealed scalar is found and judged causal, informative",

@@ -100,10 +100,25 @@ rule gather:
             if Path(f).parent.name not in UNTUNED
         ],
         controls=lambda w: [f"{f}/prune/verdicts.parquet" for f in control_folders(w.cohort)],
+        searched=lambda w: [
+            f"{f}/search/{table}.parquet"
+            for f in real_folders(w.cohort)
+            for table in ("spikes", "candidates", "profiles")
+        ]
+        + [f"{f}/search/spikes.parquet" for f in control_folders(w.cohort)],
     output:
         tables=[
             f"{RUN}/{{cohort}}/{name}.parquet"
-            for name in ("verdicts", "performance", "stability", "pathways", "stages")
+            for name in (
+                "verdicts",
+                "performance",
+                "stability",
+                "spike_stability",
+                "spike_summary",
+                "profile_agreement",
+                "pathways",
+                "stages",
+            )
         ],
         provenance=provenance(f"{RUN}/{{cohort}}", "gather"),
     log:
@@ -116,7 +131,12 @@ rule gather:
         folders=lambda w: real_folders(w.cohort) + control_folders(w.cohort),
         out=lambda w, output: os.path.dirname(output.tables[0]),
         config=json.dumps(
-            {"model": {key: CONFIG["model"][key] for key in ("checkpoint", "init_seed")}}
+            {
+                "model": {key: CONFIG["model"][key] for key in ("checkpoint", "init_seed")},
+                "search": {"spike_ratio": CONFIG["search"]["spike_ratio"]},
+                "statistics": {"seed": CONFIG["statistics"]["seed"]},
+            },
+            sort_keys=True,
         ),
         simulated=SIMULATED,
         code=code_hash("scsw.superweight.gather"),

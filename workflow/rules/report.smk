@@ -14,6 +14,9 @@ rule report:
                 "verdicts.parquet",
                 "performance.parquet",
                 "stability.parquet",
+                "spike_stability.parquet",
+                "spike_summary.parquet",
+                "profile_agreement.parquet",
                 "pathways.parquet",
                 "stages.parquet",
                 "controls.parquet",
@@ -23,7 +26,7 @@ rule report:
         searched=lambda w: [
             f"{f}/search/{table}.parquet"
             for f in real_folders(w.cohort) + control_folders(w.cohort)
-            for table in ("spikes", "candidates", "paths")
+            for table in ("spikes", "candidates", "paths", "origins", "data_free")
         ],
         models=lambda w: [f"{f}/model" for f in real_folders(w.cohort)],
         effects=lambda w: [

@@ -11,11 +11,13 @@ from scsw.report.figures import (
     controls,
     finetuning,
     genes,
+    paths,
     pathways,
     pruning,
     quality_control,
     replication,
     spikes,
+    stability,
     stages,
 )
 from scsw.report.tables import Tables
@@ -25,6 +27,8 @@ DRAW: dict[str, Callable[[Tables], Figure]] = {
     "quality_control": quality_control.draw,
     "finetuning": finetuning.draw,
     "spikes": spikes.draw,
+    "stability": stability.draw,
+    "paths": paths.draw,
     "pruning": pruning.draw,
     "collapse": collapse.draw,
     "controls": controls.draw,

@@ -92,14 +92,12 @@ def candidate_points(t: Tables, site: str, arm: str, seed: int, found_by: str) -
         & (t.candidates["seed"] == seed)
         & (t.candidates["found_by"] == found_by)
     ]
-    column = {"mlp_hidden": "hidden_ratio", "mlp_out": "spike_ratio"}.get(site)
-    if column:
-        return mine[["block"]].assign(ratio=mine[column]).dropna()
-    if t.paths.empty or mine.empty:
-        return pd.DataFrame(columns=["block", "ratio"], dtype=float)
-    own = t.paths[(t.paths["arm"] == arm) & (t.paths["seed"] == seed) & (t.paths["site"] == site)]
-    found = own.merge(mine[["candidate_id", "block"]], on=["candidate_id", "block"])
-    return found[["block", "ratio"]].dropna()
+    if site == "mlp_hidden":
+        return mine[["block"]].assign(ratio=mine["hidden_ratio"]).dropna()
+    spikes = t.spikes
+    own = spikes[(spikes["arm"] == arm) & (spikes["seed"] == seed) & (spikes["site"] == site)]
+    channels = mine[["block", "row"]].rename(columns={"row": "channel"}).drop_duplicates()
+    return own.merge(channels, on=["block", "channel"])[["block", "ratio"]].dropna()
 
 
 def _look(number: int) -> tuple:

@@ -13,11 +13,13 @@ from scsw.report.sections import (
     controls,
     finetuning,
     genes,
+    paths,
     pathways,
     pruning,
     quality_control,
     replication,
     spikes,
+    stability,
     stages,
 )
 
@@ -26,6 +28,8 @@ SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "quality_control": ("Quality control", quality_control),
     "finetuning": ("Fine-tuning", finetuning),
     "spikes": ("Spike landscape and candidates", spikes),
+    "stability": ("Stability", stability),
+    "paths": ("Origins and paths of the spikes", paths),
     "pruning": ("Pruning", pruning),
     "collapse": ("Collapse by cell type", collapse),
     "controls": ("Control arms", controls),
