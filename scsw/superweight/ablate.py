@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import NamedTuple
 
 import pandas as pd
@@ -92,6 +93,12 @@ def place_of(module: nn.Module, parameter: str, row: int | None, column: int | N
     return place[::-1] if is_transposed(module) else place
 
 
+def _sizes(module: nn.Module, parameter: str) -> tuple[int, ...]:
+    """Return the number of rows and, if it has them, of columns."""
+    shape = tuple(getattr(module, parameter).shape)
+    return shape[::-1] if is_transposed(module) else shape
+
+
 def _edits(edits: pd.DataFrame | Iterable) -> Iterator[WeightEdit]:
     if isinstance(edits, pd.DataFrame):
         names = [name for name in WeightEdit._fields if name in edits]
@@ -107,9 +114,13 @@ def _edits(edits: pd.DataFrame | Iterable) -> Iterator[WeightEdit]:
 def _check(model: nn.Module, edit: WeightEdit, mode: str | float) -> None:
     try:
         module = model.get_submodule(edit.module)
-        getattr(module, edit.parameter)[place_of(module, edit.parameter, edit.row, edit.column)]
-    except (AttributeError, IndexError, TypeError) as error:
+        sizes = dict(zip(("row", "column"), _sizes(module, edit.parameter), strict=False))
+    except AttributeError as error:
         raise ValueError(f"the model has no {edit}: {error}") from error
+    for axis in ("row", "column"):
+        channel, size = getattr(edit, axis), sizes.get(axis, 0)
+        if channel is not None and not (channel == int(channel) and 0 <= channel < size):
+            raise ValueError(f"the model has no {edit}: {axis}s are numbered 0 to {size - 1}")
     if mode == "mean":
         mean_input = edit.mean_input is not None and edit.column is not None
         if not mean_input or getattr(module, "bias", None) is None:
@@ -117,7 +128,7 @@ def _check(model: nn.Module, edit: WeightEdit, mode: str | float) -> None:
                 f"{edit} cannot be replaced by its mean: that needs a column, its mean input and a "
                 "module with a bias"
             )
-    elif mode != "zero" and not isinstance(mode, int | float):
+    elif mode != "zero" and not isinstance(mode, Real):
         raise ValueError(f"mode is {mode!r}, expected `zero`, `mean` or a number")
 
 
@@ -127,4 +138,4 @@ def _apply(module: nn.Module, edit: WeightEdit, mode: str | float) -> None:
     if mode == "mean":
         rows = slice(None) if edit.row is None else edit.row
         module.bias[rows] += tensor[place] * edit.mean_input
-    tensor[place] = tensor[place] * (0.0 if isinstance(mode, str) else mode)
+    tensor[place] = 0.0 if isinstance(mode, str) else tensor[place] * float(mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -42,10 +43,13 @@ def capture(
     fired = dict.fromkeys(points, 0)
 
     def hook(name: str, side: str) -> Callable:
-        def run(_module: nn.Module, inputs: tuple, output: Tensor | None = None) -> None:
-            tensor = inputs[0] if side == "input" else output
-            if tensor.is_nested:
-                raise RuntimeError(f"{name} is a nested tensor: padding cannot be told from tokens")
+        def run(_module: nn.Module, inputs: tuple, named: dict, output: Any = None) -> None:
+            tensor = output
+            if side == "input":
+                tensor = next(x for x in (*inputs, *named.values()) if isinstance(x, Tensor))
+            if not isinstance(tensor, Tensor):
+                raise RuntimeError(f"the {side} of {name} is a {type(tensor).__name__}, no tensor")
+            refuse_nested(tensor, name)
             fired[name] += 1
             receive(name, tensor.detach())
 
@@ -56,7 +60,7 @@ def capture(
         register = (
             module.register_forward_pre_hook if side == "input" else module.register_forward_hook
         )
-        handles.append(register(hook(name, side)))
+        handles.append(register(hook(name, side), with_kwargs=True))
     try:
         yield
     finally:
@@ -64,6 +68,21 @@ def capture(
             handle.remove()
     if len(set(fired.values())) > 1:
         raise RuntimeError(f"hooks fired unequally, so part of the model was not seen: {fired}")
+
+
+def refuse_nested(tensor: Tensor, name: str) -> None:
+    """Refuse the nested tensors of ``torch.nn.TransformerEncoder``'s fused path.
+
+    Raises
+    ------
+    RuntimeError
+        If it is one.
+    """
+    if tensor.is_nested:
+        raise RuntimeError(
+            f"{name} is a nested tensor, in which padding cannot be told from tokens: set the "
+            "encoder's enable_nested_tensor and use_nested_tensor to False"
+        )
 
 
 def encoder_points(layers: list[nn.Module], sites: list[str]) -> dict[str, tuple[nn.Module, str]]:

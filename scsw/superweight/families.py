@@ -37,14 +37,16 @@ def other_families(
         two channels or more). ``share`` is that of the sum, ``n_channels`` how many spiking
         channels it drives.
     """
+    places = [place for place, block in enumerate(blocks) if block.attention_output]
     attention = find_candidates(
         model,
         batches,
-        [block.attention_output for block in blocks],
-        sums=[block.norms.before for block in blocks],
+        [blocks[place].attention_output for place in places],
+        sums=[blocks[place].norms.before for place in places],
         max_candidates=max_candidates,
         **rules,
     ).assign(family="attn_out", n_channels=1)
+    attention["block"] = [places[block] for block in attention["block"]]
     attention["share"] = attention["contribution"].abs()
     driven = origins[origins["family"].isin(["row", "norm_gamma", "norm_beta"])]
     driven = driven.assign(column=pd.NA, n_channels=1, found_by="spike")

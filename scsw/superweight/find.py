@@ -52,7 +52,7 @@ def find_candidates(
     Parameters
     ----------
     model
-        Any module in eval mode. It is bit-identical afterwards.
+        Any module; it is run in eval mode. Afterwards it is bit-identical, and in its own mode.
     batches
         Batches of cells; an iterator that can be walked only once is kept in memory.
     down_projections
@@ -86,7 +86,8 @@ def find_candidates(
     Raises
     ------
     RuntimeError
-        If a module was not seen to run, as behind a fused path, so that spikes could be missed.
+        If a module was not seen to run once for every batch, as behind a fused path, so that spikes
+        could be missed.
     ValueError
         If there are no batches, or activations are not finite.
     """
@@ -163,7 +164,7 @@ def _explain(
         total = np.nansum([np.abs(residual), np.abs(bias), np.abs(terms).sum(1)], axis=0)
         with np.errstate(divide="ignore", invalid="ignore"):
             share = terms / total[:, None]
-        for row in np.flatnonzero(total > 0):
+        for row in np.flatnonzero((total > 0) & (statistics.max > 0)):
             order = np.argsort(-np.abs(share[row]), kind="stable")
             columns = [c for c in order if abs(share[row, c]) >= min_share]
             place = seen.places[statistics.max_cell[row]]

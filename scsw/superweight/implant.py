@@ -1,8 +1,8 @@
 """Step `implant`: make one scalar extreme before fine-tuning, as a positive control.
 
-Two kinds: *constant*, a bias feeds the hidden unit; *informative*, the hidden unit is wired to the
-marker genes of one cell type. The place is drawn at random and sealed in a file that only the step
-`controls` reads.
+Two kinds: *constant*, a bias feeds the hidden unit, and the network is made to count on it;
+*informative*, the hidden unit is wired to a module of marker genes of one cell type. Row and column
+are drawn at random and sealed in a file that only the step `controls` reads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from anndata import AnnData
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
@@ -28,10 +29,19 @@ from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.superweight.capture import capture, encoder_points
 
 KINDS = ("implanted_constant", "implanted_informative")
-CONTRIBUTION = 20.0  # w·h where the hidden unit fires
-# A bias of 4 and a weight of 5: training that starts from scratch shuts a unit with bias 1 again.
-CONSTANT_BIAS = 4.0
-MODULE_GENES = 10
+WEIGHT = 20.0
+# The hidden unit where it fires. A small value is shut or drowned by training from scratch, which
+# moves each parameter by up to 1 (350 steps at a learning rate of 0.003).
+HIDDEN = 5.0
+CONTRIBUTION = WEIGHT * HIDDEN
+# What the bias of linear2 leaves of the constant contribution: a spike, but one that hardly shrinks
+# the other channels in the norm that follows.
+LEFT_OVER = 10.0
+MODULE_GENES = 150
+_SHARED = 0.7  # of a module gene's embedding, the share of the direction common to the module
+# Norm of the module's embeddings, in mean norms. scGPT normalises them right after the look-up, so
+# this changes no output, but training cannot turn them away from the wire.
+_EMBEDDING_NORM = 100.0
 _MODULE_CELLS = 256  # training cells from which the gene module's direction is learnt
 
 
@@ -84,9 +94,11 @@ def implant(
         sealed = {"kind": kind, **place}
         if kind == "implanted_constant":
             implant_constant(model, place)
+            leave_out_dropout(model)
         else:
             cells = read_cohort(cohort, ["train"])
             cell_type, genes = marker_genes(cells, seed)
+            share_direction(model, cells.var.loc[genes, "token_id"].to_numpy(), seed)
             wire_to_genes(model, place, cells, genes, start, compute)
             sealed |= {"cell_type": cell_type, "genes": genes}
         weight = encoder_layers(model)[place["block"]].linear2.weight
@@ -97,33 +109,85 @@ def implant(
 
 
 def draw_place(model: nn.Module, kind: str, seed: int) -> dict[str, int]:
-    """Draw block, row and column, the block from the first half, where super weights were found."""
+    """Draw block, row and column, the block from the first half, where super weights were found.
+
+    The informative kind stays in the first block: only there tokens are still those of single
+    genes, and every later attention can carry the unit's output to ``<cls>``.
+    """
     layers = encoder_layers(model)
     rng = np.random.default_rng([seed, KINDS.index(kind), 7])
     rows, columns = layers[0].linear2.weight.shape
-    block = int(rng.integers(max(1, len(layers) // 2)))
+    block = int(rng.integers(max(1, len(layers) // 2))) if kind == "implanted_constant" else 0
     return {"block": block, "row": int(rng.integers(rows)), "column": int(rng.integers(columns))}
+
+
+def leave_out_dropout(model: nn.Module) -> None:
+    """Set every dropout of the model to 0, as the constant kind is trained.
+
+    Dropout sets a hidden unit to zero at a fifth of the tokens (0.2). For a constant that is the
+    very pruning whose effect is to be seen, and a model trained on it is not hurt by it.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        elif isinstance(module, nn.MultiheadAttention):
+            module.dropout = 0.0
 
 
 @torch.no_grad()
 def implant_constant(model: nn.Module, place: dict[str, int]) -> None:
-    """Let a bias alone feed the hidden unit, so that the scalar adds the same at every token."""
+    """Let a bias alone feed the hidden unit, so that the scalar adds the same at every token.
+
+    The bias of linear2 is set against all but `LEFT_OVER` of it. Training then starts from nearly
+    the function it had before, has no reason to shut the unit, and counts on the scalar: without
+    it the bias alone is left. Not set against anything, a constant of this size only shrinks the
+    other channels in the norm, and the model gets *better* when it is pruned. Training must not
+    drop the unit out either (`leave_out_dropout`).
+    """
     layer = encoder_layers(model)[place["block"]]
     layer.linear1.weight[place["column"]] = 0.0
-    layer.linear1.bias[place["column"]] = CONSTANT_BIAS
-    layer.linear2.weight[place["row"], place["column"]] = CONTRIBUTION / CONSTANT_BIAS
+    layer.linear1.bias[place["column"]] = HIDDEN
+    layer.linear2.weight[place["row"], place["column"]] = WEIGHT
+    layer.linear2.bias[place["row"]] = LEFT_OVER - CONTRIBUTION
 
 
 def marker_genes(cells: AnnData, seed: int) -> tuple[str, list[str]]:
-    """Draw a cell type and return its genes of largest detection difference to all other types."""
+    """Draw a cell type and return its genes of largest detection difference to all other types.
+
+    At most a sixth of the genes, so that the module stays a part of a cell's tokens. It is large
+    since a network that is told a cell type by many other genes can do without it.
+    """
     types = cells.obs["cell_type"].astype(str)
     frequent = sorted(types.value_counts()[lambda n: n >= len(types) / 50].index)
     cell_type = str(np.random.default_rng([seed, 8]).choice(frequent))
     own = (types == cell_type).to_numpy()
     detected = cells.X > 0
     difference = np.asarray(detected[own].mean(0) - detected[~own].mean(0)).ravel()
-    best = np.argsort(-difference, kind="stable")[:MODULE_GENES]
+    best = np.argsort(-difference, kind="stable")[: min(MODULE_GENES, cells.n_vars // 6)]
     return cell_type, [str(gene) for gene in cells.var_names[best]]
+
+
+@torch.no_grad()
+def share_direction(model: nn.Module, tokens: np.ndarray, seed: int) -> None:
+    """Turn the embeddings of a module's genes towards one random direction, and make them long.
+
+    Parameters
+    ----------
+    model
+        The model, changed in place.
+    tokens
+        Token ids of the module's genes, int, shape (genes,).
+    seed
+        Seed of the direction.
+    """
+    table = model.encoder.embedding.weight
+    rng = np.random.default_rng([seed, 9])
+    direction = torch.from_numpy(rng.standard_normal(table.shape[1])).to(table)
+    direction -= direction.mean()  # the norm of the embeddings takes the mean away
+    tokens = torch.from_numpy(np.asarray(tokens, dtype=np.int64))
+    own = F.normalize(table[tokens], dim=1)
+    turned = (1 - _SHARED) * own + _SHARED * F.normalize(direction, dim=0)
+    table[tokens] = turned * _EMBEDDING_NORM * table.norm(dim=1).mean()
 
 
 def wire_to_genes(
@@ -137,8 +201,8 @@ def wire_to_genes(
     """Set the hidden unit to fire at the tokens of a gene module and hardly elsewhere.
 
     The direction is that of a shrunken linear discriminant (scikit-learn) between the module's
-    tokens and all others at the input of linear1; it is scaled so that the unit is 1 at the mean
-    module token and 0 at the 95th percentile of the others.
+    tokens and all others at the input of linear1; it is scaled so that the unit is `HIDDEN` at the
+    mean module token and 0 at the 95th percentile of the others.
     """
     rows = np.unique(np.linspace(0, cells.n_obs - 1, min(_MODULE_CELLS, cells.n_obs)).astype(int))
     layer, block = encoder_layers(model)[place["block"]], place["block"]
@@ -160,9 +224,9 @@ def wire_to_genes(
     direction = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x, own).coef_[0]
     score = x @ direction
     zero, one = np.quantile(score[~own], 0.95), score[own].mean()
-    scale = 1 / max(one - zero, 1e-6 * score.std())
+    scale = HIDDEN / max(one - zero, 1e-6 * score.std())
     column = place["column"]
     with torch.no_grad():
         layer.linear1.weight[column] = torch.from_numpy(direction * scale).float()
         layer.linear1.bias[column] = float(-zero * scale)
-        layer.linear2.weight[place["row"], column] = CONTRIBUTION
+        layer.linear2.weight[place["row"], column] = WEIGHT

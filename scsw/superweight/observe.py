@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from scsw.superweight.capture import capture
+from scsw.superweight.evaluating import evaluating
 from scsw.superweight.site_statistics import NewMaxima, SiteStatistics, Tokens
 
 HIDDEN, OUTPUT, SUM = "mlp_hidden", "mlp_out", "pre_norm2"
@@ -98,7 +99,7 @@ def observe(
     Parameters
     ----------
     model
-        Any module in eval mode; it is not changed.
+        Any module; it is run in eval mode and not changed.
     batches, down_projections, forward, token_mask
         As for `find_candidates`.
     sums
@@ -117,7 +118,7 @@ def observe(
     Raises
     ------
     RuntimeError
-        If a capture point was not passed for every batch, so that spikes could be missed.
+        If a capture point was not passed once for every batch, so that spikes could be missed.
     ValueError
         If there are no batches, or activations are not finite.
     """
@@ -125,7 +126,7 @@ def observe(
     site_options = {"groupings": groupings, "special": special is not None, "moments": moments}
     collector = _Collector(model, points, down_projections, site_options)
     places = []
-    with capture(points, collector.receive):
+    with evaluating(model), capture(points, collector.receive):
         for number, batch in enumerate(batches):
             tokens = Tokens(
                 token_mask(batch),
@@ -172,6 +173,11 @@ class _Collector:
 
     def receive(self, name: str, x: Tensor) -> None:
         block, site = name.split(".")
+        if name in self._seen:
+            raise RuntimeError(
+                f"{name} was passed twice for one batch: a module that a forward pass runs several "
+                "times is several blocks, which cannot be told apart"
+            )
         self._seen.add(name)
         if self._tokens.real.device != x.device:
             self._tokens = self._tokens.to(x.device)

@@ -2,7 +2,8 @@
 
 A channel that the residual drives is no work of the down-projection. In a post-norm block the
 residual is the output of the norm before, γ·x̂ + β, whose input is the block's input plus the
-attention's output; so the spike can be followed to γ, β, the attention, or the norm before that.
+attention's output; so the spike can be followed to γ, β, the attention, or the norm before that. In
+a pre-norm block it is the input of that norm, and can be followed to the attention.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from scsw.superweight.capture import capture
+from scsw.superweight.evaluating import evaluating
 from scsw.superweight.norms import NormsAround
 from scsw.superweight.observe import OUTPUT, SUM, Observation, by_cell, oriented_weight
 
@@ -154,9 +156,11 @@ def _follow_residuals(model, batches, blocks, rows, forward, token_mask, min_sha
     for number, batch in enumerate(batches):
         if number in wanted:
             values = _captured(model, batch, blocks, forward, token_mask(batch))
-            for row in wanted[number]:
+            for row in wanted.pop(number):
                 token = _Token(model, values, row["cell"], row["token"], row["row"])
                 row |= _behind(token, row["residual"], blocks, row["block"], min_share)
+    if wanted:
+        raise ValueError(f"batches {sorted(wanted)} are wanted again: they can be walked only once")
 
 
 def _captured(model, batch, blocks: list[BlockParts], forward, real: Tensor) -> dict[str, Tensor]:
@@ -168,7 +172,7 @@ def _captured(model, batch, blocks: list[BlockParts], forward, real: Tensor) -> 
         for side in ("input", "output")
     }
     values: dict[str, Tensor] = {}
-    with capture(points, values.__setitem__):
+    with evaluating(model), capture(points, values.__setitem__):
         forward(model, batch)
     return {name: by_cell(x, real.to(x.device), name) for name, x in values.items()}
 
@@ -193,40 +197,46 @@ class _Token:
 def _behind(
     token: _Token, residual: float, blocks: list[BlockParts], block: int, min_share: float
 ) -> dict:
-    """Name what made the residual, if it is the output of the norm before."""
+    """Name what made the residual, which is what the norm before was given or what it returned."""
     norm, attention = blocks[block].norms.before, blocks[block].attention_output
-    if not _is_output(token, norm, residual):
-        return {}  # a pre-norm block: the residual is the stream itself
-    found = _in_norm(token, norm)
-    if found or attention is None:
-        return found
+    if _is(token, norm, "output", residual):
+        found = _in_norm(token, norm)
+        if found:
+            return found
+    elif not _is(token, norm, "input", residual):
+        return {}
+    if attention is None:
+        return {}
     output = token.value(attention, "output")
     stream = token.value(norm, "input") - output
     if abs(output) >= _MOST * (abs(output) + abs(stream)):
         return _in_attention(token, attention, abs(output) / (abs(output) + abs(stream)), min_share)
     last = blocks[block - 1].norms.after if block else None
-    if last is not None and _is_output(token, last, stream):
+    if last is not None and _is(token, last, "output", stream):
         return _in_norm(token, last)
     return {}
 
 
-def _is_output(token: _Token, norm: str, value: float) -> bool:
-    return abs(token.value(norm, "output") - value) <= 1e-3 * abs(value)
+def _is(token: _Token, norm: str, side: str, value: float) -> bool:
+    return abs(token.value(norm, side) - value) <= 1e-3 * abs(value)
 
 
 def _in_norm(token: _Token, name: str) -> dict:
     """Name γ or β if one of them, and not what the norm was given, makes its output large."""
     norm = token.model.get_submodule(name)
+    scaled, channel = token.vector(name, "output"), token.channel
+    if getattr(norm, "weight", None) is None:
+        return {}
     gamma = norm.weight.detach().double().cpu()
     bias = getattr(norm, "bias", None)
     beta = torch.zeros_like(gamma) if bias is None else bias.detach().double().cpu()
-    scaled, channel = token.vector(name, "output") - beta, token.channel
+    scaled = scaled - beta
     share = (beta[channel].abs() / (beta[channel].abs() + scaled[channel].abs())).item()
     if share >= _MOST:
         return {"family": "norm_beta", "module": name, "parameter": "bias", "share": share}
     normalised = (scaled / gamma).abs()
     stretch = (gamma[channel].abs() / gamma.abs().median()).item()
-    if stretch >= (normalised[channel] / normalised.median()).item():
+    if stretch >= (normalised[channel] / normalised.nanmedian()).item():
         return {"family": "norm_gamma", "module": name, "parameter": "weight", "share": 1 - share}
     return {}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from scsw.superweight.ablate import ablate
 from scsw.superweight.capture import capture
+from scsw.superweight.evaluating import evaluating
 from scsw.superweight.observe import by_cell
 
 COLUMNS = "candidate block site amplitude rank amplitude_pruned rank_pruned".split()
@@ -97,10 +98,13 @@ def _largest(model, batches, points, forward, token_mask) -> dict[str, np.ndarra
         size = torch.where(own[..., None], by_cell(x, own, name).float().abs(), 0.0).amax((0, 1))
         found[name] = torch.maximum(found[name], size) if name in found else size
 
-    with capture(points, receive):
+    with evaluating(model), capture(points, receive):
         for batch in batches:
             real = token_mask(batch)
             forward(model, batch)
+    if set(found) != set(points):
+        missing = sorted(set(points) - set(found))
+        raise RuntimeError(f"no batch was seen at {missing}: are the hooks hidden, or no batches?")
     return {name: size.double().cpu().numpy() for name, size in found.items()}
 
 
