@@ -8,7 +8,7 @@ from scsw.superweight.find import find_candidates
 from scsw.superweight.origins import BlockParts
 
 COLUMNS = (
-    "candidate_id family module block row column spike_ratio share n_channels found_by"
+    "candidate_id family module parameter block row column spike_ratio share n_channels found_by"
 ).split()
 
 
@@ -45,7 +45,7 @@ def other_families(
         sums=[blocks[place].norms.before for place in places],
         max_candidates=max_candidates,
         **rules,
-    ).assign(family="attn_out", n_channels=1)
+    ).assign(family="attn_out", parameter="weight", n_channels=1)
     attention["block"] = [places[block] for block in attention["block"]]
     attention["share"] = attention["contribution"].abs()
     driven = origins[origins["family"].isin(["row", "norm_gamma", "norm_beta"])]
@@ -70,6 +70,7 @@ def _columns(origins: pd.DataFrame) -> pd.DataFrame:
         spike_ratio=("spike_ratio", "max"), share=("share", "mean"), n_channels=("row", "size")
     ).reset_index()
     table = table[table["n_channels"] >= 2].assign(family="column", row=pd.NA, found_by="spike")
+    table["parameter"] = "weight"
     return table.sort_values(["n_channels", "spike_ratio"], ascending=False)
 
 

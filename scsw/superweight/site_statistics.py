@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Bins of |x|: 32 to each power of two from 2^-20 to 2^20. They are cut from the bits of the float32
+# Bins of |x|: 16 to each power of two from 2^-40 to 2^40. They are cut from the bits of the float32
 # number, so that every device puts a number into the same bin, and fixed, so that histograms of
 # batches add up to that of all cells.
-_OCTAVES, _PER_OCTAVE = 20, 32
+_OCTAVES, _PER_OCTAVE = 40, 16
 BINS = 2 * _OCTAVES * _PER_OCTAVE
 _WIDTH = BINS + 2  # below, among which is 0, and above
 
@@ -209,9 +209,12 @@ class SiteStatistics:
         return self
 
     def site_median(self) -> float:
-        """Median of |x| over real tokens and channels (positive entries where asked for)."""
+        """Median of |x| over real tokens and channels (positive entries where asked for).
+
+        Where most entries are 0, it is that of the others: a spike among zeros is a spike.
+        """
         counts = self.histogram.sum(0)
-        if self.positive_only:
+        if self.positive_only or histogram_quantile(counts, 0.5) == 0:
             counts[0] = 0
         return histogram_quantile(counts, 0.5)
 
@@ -356,8 +359,8 @@ def add_to_histogram(histogram: Tensor, x: Tensor, real: Tensor) -> None:
 
 def bin_of(size: Tensor) -> Tensor:
     """Return the bin of each number, which is float32 and not negative."""
-    # The exponent and the five highest bits of the fraction.
-    number = (size.contiguous().view(torch.int32) >> 18) - (127 - _OCTAVES) * _PER_OCTAVE + 1
+    # The exponent and the four highest bits of the fraction.
+    number = (size.contiguous().view(torch.int32) >> 19) - (127 - _OCTAVES) * _PER_OCTAVE + 1
     return number.clamp(0, BINS + 1)
 
 

@@ -236,7 +236,7 @@ def test_a_loop_of_three_rounds_removes_nothing_for_good():
     assert (one["iteration"] == 1).all()
 
 
-@pytest.mark.parametrize("scale", [2.0**-6, 2.0**7])
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**-6, 2.0**7, 2.0**25])
 def test_the_stop_rule_is_relative(scale):
     model = network(Block())
     plant(model[0], 4, 9)
@@ -291,6 +291,20 @@ def test_a_model_in_train_mode_is_searched_in_eval_mode_and_keeps_its_own():
     assert [m.training for m in model.modules()] == [
         m is not model[1].norm for m in model.modules()
     ]
+
+
+def test_a_spike_among_zeros_is_found():
+    model = network()
+    with torch.no_grad():
+        for parameter in (model[0].down.weight, model[0].down.bias):
+            parameter.zero_()
+    plant(model[0], 4, 9)
+    # A single channel is not 0: its own median is all there is to measure it by.
+    with torch.no_grad():
+        model[0].down.weight[:4] = 1e-3
+    best = find(model).iloc[0]
+    assert (best["block"], best["row"], best["column"]) == (0, 4, 9)
+    assert best["found_by"] == "spike"
 
 
 def test_a_module_that_runs_twice_is_an_error():

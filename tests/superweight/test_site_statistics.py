@@ -42,7 +42,7 @@ def test_statistics_equal_numpys():
     assert site.kurtosis() == pytest.approx(kurtosis(flat, fisher=False), rel=1e-6)
     participation = (flat**2).sum(0) ** 2 / (len(flat) * (flat**4).sum(0))
     assert site.participation_ratio() == pytest.approx(participation)
-    # The histogram's bins are 2 to 3 % wide.
+    # The histogram's bins are 4 to 6 % wide.
     assert site.site_median() == pytest.approx(np.median(size), rel=0.03)
     assert site.quantile(0.9) == pytest.approx(np.quantile(size, 0.9, axis=0), rel=0.08)
     padded = np.where(real.numpy()[..., None], np.abs(x.numpy()), 0)
@@ -89,13 +89,13 @@ def test_the_median_of_a_relu_is_over_its_positive_entries():
 
 
 def test_every_number_lies_in_its_bin():
-    size = torch.cat([torch.logspace(-8, 8, 4001), torch.tensor([0.0, 1.0, 2.0, 1.9999999])])
+    size = torch.cat([torch.logspace(-14, 14, 4001), torch.tensor([0.0, 1.0, 2.0, 1.9999999])])
     bins = bin_of(size)
     assert bins.min() == 0 and bins.max() == BINS + 1
-    for number in (0.001, 0.7, 1.0, 3.3, 1000.0):
+    for number in (1e-9, 0.001, 0.7, 1.0, 3.3, 1000.0, 1e10):
         counts = np.zeros(BINS + 2, np.int64)
         counts[int(bin_of(torch.tensor([number]))[0])] = 1
         low, high = histogram_quantile(counts, 1e-9), histogram_quantile(counts, 1.0)
         assert low <= number * (1 + 1e-6) and number < high * (1 + 1e-6)
-        assert high / low < 1.032
+        assert high / low < 1.063
     assert histogram_quantile(np.zeros(BINS + 2), 0.5) == 0
