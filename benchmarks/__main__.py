@@ -10,9 +10,12 @@ BENCHMARKS = [
     ["ablation", "--size", "half"],
     ["tokens"],
     ["mixing"],
+    ["search", "--cpu"],
 ]
-ON_A_GPU = [["model"], ["gpu_chain"], ["gpu_chain", "--full"]]
+ON_A_GPU = [["model"], ["search"], ["gpu_chain"], ["gpu_chain", "--full"]]
+ON_TWO = [["model", "--gpus", "2"]]
 
-for name, *options in BENCHMARKS + ON_A_GPU * torch.cuda.is_available():
+n_gpus = torch.cuda.device_count()
+for name, *options in BENCHMARKS + ON_A_GPU * (n_gpus > 0) + ON_TWO * (n_gpus > 1):
     print(f"== python -m benchmarks.{name} {' '.join(options)}", flush=True)
     subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
