@@ -129,5 +129,10 @@ def model_of(wildcards):
     return f"{MODEL}/init" if wildcards.arm in UNTUNED else f"{MODEL}/model"
 
 
+def searched_start(wildcards):
+    """The folder that a fine-tuned model started from: what spikes there is inherited."""
+    return [] if wildcards.arm in UNTUNED else start_of(wildcards)
+
+
 def provenance(folder, step):
     return f"{folder}/{step}.provenance.json"

@@ -13,11 +13,6 @@ SEARCH_TABLES = [
 ]
 
 
-def searched_start(wildcards):
-    """The folder that a fine-tuned model started from: what spikes there is inherited."""
-    return [] if wildcards.arm in UNTUNED else start_of(wildcards)
-
-
 rule search:
     input:
         model=model_of,
