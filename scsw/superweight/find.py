@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from scsw.superweight.ablate import ablate
 from scsw.superweight.norms import norms_around
-from scsw.superweight.observe import HIDDEN, OUTPUT, SUM, Observation, observe, oriented_weight
+from scsw.superweight.observe import (
+    HIDDEN,
+    OUTPUT,
+    SUM,
+    Observation,
+    observe,
+    oriented_weight,
+    weight_and_bias,
+)
 
 COLUMNS = (
     "module block row column weight weight_z site spike_ratio hidden_ratio contribution "
@@ -148,9 +156,7 @@ def _explain(
     block: int, layer: nn.Module, seen: Observation, min_share: float, every: bool
 ) -> Iterator[dict]:
     """Yield the columns that make each channel's peaks."""
-    weight = oriented_weight(layer).double().cpu().numpy()
-    bias = getattr(layer, "bias", None)
-    bias = np.zeros(len(weight)) if bias is None else bias.detach().double().cpu().numpy()
+    weight, bias = weight_and_bias(layer)
     hidden = seen.sites[f"{block}.{HIDDEN}"]
     hidden_ratio = hidden.max / (hidden.site_median() or np.nan)
     for site in (OUTPUT, SUM):

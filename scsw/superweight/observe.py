@@ -270,6 +270,15 @@ def oriented_weight(layer: nn.Module) -> Tensor:
     return weight.T if is_transposed(layer) else weight
 
 
+def weight_and_bias(layer: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight as (output, input) and the bias, 0 where there is none; float64."""
+    weight = oriented_weight(layer).double().cpu().numpy()
+    bias = getattr(layer, "bias", None)
+    if bias is None:
+        return weight, np.zeros(len(weight))
+    return weight, bias.detach().double().cpu().numpy()
+
+
 def is_transposed(layer: nn.Module) -> bool:
     """Tell whether a layer stores its weight as (input, output)."""
     return type(layer).__name__ == "Conv1D"

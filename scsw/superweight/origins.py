@@ -20,7 +20,14 @@ from torch import Tensor, nn
 from scsw.superweight.capture import capture
 from scsw.superweight.evaluating import evaluating
 from scsw.superweight.norms import NormsAround
-from scsw.superweight.observe import OUTPUT, SUM, Observation, by_cell, oriented_weight
+from scsw.superweight.observe import (
+    OUTPUT,
+    SUM,
+    Observation,
+    by_cell,
+    oriented_weight,
+    weight_and_bias,
+)
 
 COLUMNS = (
     "block site row spike_ratio batch cell token share_weights share_bias share_residual "
@@ -97,9 +104,7 @@ def spike_origins(
 
 
 def _spiking(block: int, layer: nn.Module, seen: Observation, spike_ratio: float) -> list[dict]:
-    weight = oriented_weight(layer).double().cpu().numpy()
-    bias = getattr(layer, "bias", None)
-    bias = np.zeros(len(weight)) if bias is None else bias.detach().double().cpu().numpy()
+    weight, bias = weight_and_bias(layer)
     rows = []
     for site in (OUTPUT, SUM):
         name = f"{block}.{site}"
