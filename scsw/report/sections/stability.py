@@ -168,7 +168,10 @@ def _profiles(n: dict[str, Any]) -> str:
         f"{words.span(p['lowest'], p['highest'])}, and as many random weights with "
         f"{words.span(p['control_lowest'], p['control_highest'])}; p < "
         f"{words.amount(n['alpha'])} in {words.count(p['n_below'])} of "
-        f"{words.several(p['n_tested'], 'pair')}, not corrected for their number."
+        f"{words.several(p['n_tested'], 'pair')}, not corrected for their number. "
+        "The random weights are not matched to the candidates in how often and how strongly their "
+        "hidden unit fires, nor in sharing one, so that a low p alone is no evidence of a common "
+        "gene program."
     )
     if n["comparable"]:
         text += " As the models share a start, they may have inherited what they agree on."
