@@ -1,10 +1,10 @@
 """Fine-tune on one GPU and on several of one host, with the same cells per step.
 
-    python -m benchmarks.model --gpus 2 [--tokens 1200 3000]
+    python -m benchmarks.model --gpus 2 [--tokens 1200 3000] [--rates-only]
 
 Each run is the command ``scsw finetune`` on a cohort file, its loader included: 12 x 512 x 8,
 vocabulary 60,697, dropout 0.2, cells of 40 to 100 % of the longest length. Rates are real tokens
-per second between evaluations, the median of all but the first two, in which kernels are compiled.
+per second between evaluations, the median of all but the first, in which kernels are compiled.
 Then, without dropout, whose draws are each process's own, the losses are compared step by step:
 of several GPUs with one, and of a run that was killed half-way and started again with one that was
 not.
@@ -32,7 +32,8 @@ from tests.tiny import TYPES, write_counts
 GENES = 60_694  # and three special tokens
 DETECTED = 36_000
 CELLS = {1200: 256, 3000: 128}  # of one step
-STEPS = 60
+STEPS = {"rate": 120, "loss": 60}
+EVALUATIONS = {"rate": 6, "loss": 12}
 TRAIN, OTHERS = 2048, 40
 
 
@@ -55,10 +56,13 @@ def write_cohort(folder: Path, tokens: int) -> Path:
     return write_counts(folder, counts, rows)
 
 
-def settings(tokens: int, gpus: int, dropout: float, save_minutes: float) -> str:
+def settings(tokens: int, gpus: int, kind: str, save_minutes: float) -> str:
+    """Return the config of a run that is made for its rate (with dropout) or for its losses."""
+    dropout = 0.2 if kind == "rate" else 0.0
     model = {"embsize": 512, "nheads": 8, "d_hid": 512, "nlayers": 12, "max_seq_len": tokens}
-    tune = {"epochs": 100, "max_steps": STEPS, "batch_size": CELLS[tokens], "evaluations": 12}
-    kept = {"baseline_cells": 100, "gep_cells_per_donor": 2, "save_minutes": save_minutes}
+    tune = {"epochs": 100, "max_steps": STEPS[kind], "evaluations": EVALUATIONS[kind]}
+    tune |= {"batch_size": CELLS[tokens], "save_minutes": save_minutes}
+    kept = {"baseline_cells": 100, "gep_cells_per_donor": 2}
     compute = {"device": "cuda", "devices": gpus, "batch_size": 16}
     return json.dumps(
         {"model": model | {"dropout": dropout}, "finetune": tune | kept, "compute": compute}
@@ -91,7 +95,7 @@ def history(
     tokens: int,
     gpus: int,
     *,
-    dropout: float = 0.0,
+    kind: str = "loss",
     kill_after: int | None = None,
 ) -> pd.DataFrame:
     """Fine-tune, and return the rows of the training cells.
@@ -99,8 +103,8 @@ def history(
     A run that is to be killed saves its state every second, others not before their end.
     """
     out = folder / name / "model"
-    config = settings(tokens, gpus, dropout, 0.02 if kill_after else 10)
-    cohort, start = folder / "cohort.h5ad", folder / f"init {dropout}"
+    config = settings(tokens, gpus, kind, 0.02 if kill_after else 10)
+    cohort, start = folder / "cohort.h5ad", folder / f"init {kind}"
     if not start.exists():
         scsw("init", "--cohort", cohort, "--out", start, "--config", config)
     command = ("finetune", start, "--cohort", cohort, "--out", out, "--config", config)
@@ -121,7 +125,7 @@ def speeds(folder: Path, tokens: int, gpus: int) -> None:
     """Print the rates of one GPU and of several."""
     rate = {}
     for n in (1, gpus):
-        told = history(folder, f"speed {n}", tokens, n, dropout=0.2)["tokens_per_second"].iloc[2:]
+        told = history(folder, f"speed {n}", tokens, n, kind="rate")["tokens_per_second"].iloc[1:]
         rate[n] = statistics.median(told)
         print(f"    {n} GPUs: {rate[n] / 1e6:.3f} M real tokens/s", flush=True)
         print(f"        from {told.min() / 1e6:.3f} to {told.max() / 1e6:.3f}")
@@ -132,21 +136,21 @@ def losses(folder: Path, tokens: int, gpus: int) -> None:
     """Print how far the loss curves of one GPU, several, and killed runs are apart."""
     whole = {n: history(folder, f"whole {n}", tokens, n) for n in (1, gpus)}
     first, last = whole[1]["loss"].iloc[[0, -1]]
-    print(f"    loss on one GPU: {first:.3f} to {last:.3f} in {STEPS} steps")
+    print(f"    loss on one GPU: {first:.3f} to {last:.3f} in {STEPS['loss']} steps")
     print(f"    {gpus} GPUs against one: {apart(whole[1], whole[gpus])}", flush=True)
     again = history(folder, "again", tokens, 1)
     print(f"    one GPU, the same again: {apart(whole[1], again)}", flush=True)
     for n in (1, gpus):
-        resumed = history(folder, f"killed {n}", tokens, n, kill_after=STEPS // 2)
+        resumed = history(folder, f"killed {n}", tokens, n, kill_after=STEPS["loss"] // 2)
         print(f"    {n} GPUs, killed and resumed: {apart(whole[n], resumed)}", flush=True)
 
 
-def main(sizes: list[int], gpus: int) -> None:
+def main(sizes: list[int], gpus: int, rates_only: bool) -> None:
     print(f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, torch", torch.__version__)
     for tokens in sizes:
         print(f"== {CELLS[tokens]} cells a step of up to {tokens} tokens", flush=True)
         with tempfile.TemporaryDirectory() as temporary:
             write_cohort(Path(temporary), tokens)
             speeds(Path(temporary), tokens, gpus)
-            if tokens == sizes[0]:
+            if tokens == sizes[0] and not rates_only:
                 losses(Path(temporary), tokens, gpus)

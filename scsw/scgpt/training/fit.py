@@ -29,7 +29,10 @@ from scsw.scgpt.training.training_progress import training_progress
 from scsw.scgpt.training.training_run import SavedRun, TrainingRun
 from scsw.scgpt.training.validation import validate
 
-_TOLD = 200  # times over a run that the loss is shown and logged; each holds up a GPU
+_TOLD = 200  # times over a run that the loss is shown and logged
+# Steps of a GPU for one that is told: to tell the loss, the processor waits for the GPU, which then
+# waits for work. The cards of a step that is divided would wait as long for less work.
+_GPU_STEPS = 10
 
 
 def fit(
@@ -123,7 +126,7 @@ class _Training:
             while not run.done:
                 found = step(next(batches))
                 run.seconds = before + time.perf_counter() - begun
-                if self._is_turn(_TOLD):
+                if self._is_told():
                     means = self._means(found)
                     check_finite(means["loss"], run.step)
                     show(means["loss"])
@@ -140,6 +143,12 @@ class _Training:
         """Tell whether something that is done so many times over a run is due after this step."""
         run = self.run
         return run.step * times // run.steps > (run.step - 1) * times // run.steps
+
+    def _is_told(self) -> bool:
+        """Tell whether this step's loss is shown and logged, as it is before every evaluation."""
+        each = _GPU_STEPS if self.losses.device.type == "cuda" else 1
+        times = min(_TOLD, max(1, self.run.steps // each))
+        return self._is_turn(times) or self._is_turn(self.settings.evaluations)
 
     def _save(self, saved: SavedRun, stop: StopRequest) -> None:
         """Save the run if it is time to, and end the process if it was asked to end."""

@@ -301,6 +301,22 @@ def test_validation_passes_are_as_many_as_asked_for(times):
         assert sum(due) == min(times, steps) and due[-1]
 
 
+@pytest.mark.parametrize(
+    ("device", "steps", "told"),
+    [("cpu", 60, 60), ("cpu", 4000, 200), ("cuda", 60, 6), ("cuda", 4000, 200), ("cuda", 5, 1)],
+)
+def test_telling_the_loss_holds_up_a_gpu_at_one_step_in_ten_at_most(device, steps, told):
+    run = SimpleNamespace(step=0, steps=steps)
+    losses = SimpleNamespace(device=torch.device(device))
+    training = _Training(run, None, SimpleNamespace(evaluations=1), None, losses, None)
+    due = []
+    for run.step in range(1, steps + 1):
+        due.append(training._is_told())
+    assert sum(due) == told and due[-1]
+    training.settings.evaluations, run.step = 4, -(-steps // 4)
+    assert training._is_told()  # a loss that is no number must not get as far as validation
+
+
 def test_settings_of_evaluation_alone_keep_the_saved_state(start, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
