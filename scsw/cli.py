@@ -266,6 +266,10 @@ def search(
     start: Annotated[
         Path | None, typer.Option(help="Folder that fine-tuning started from.")
     ] = None,
+    screen: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `scsw search-screen` and `scsw search-slopes`."),
+    ] = None,
     config: Settings = None,
     arm: Arm = "real",
     seed: Seed = 0,
@@ -274,11 +278,55 @@ def search(
     settings, compute = sections(config, "search", "compute")
     from scsw.superweight.search import search as run
 
-    run(model, cohort, out, settings=settings, compute=compute, start=start, arm=arm, seed=seed)
+    given = {"settings": settings, "compute": compute, "start": start, "screened": screen}
+    run(model, cohort, out, **given, arm=arm, seed=seed)
+
+
+@app.command()
+def search_screen(model: Model, cohort: Cohort, out: Out, config: Settings = None) -> None:
+    """Do the part of a search that the slopes of `scsw search-slopes` need."""
+    settings, compute = sections(config, "search", "compute")
+    from scsw.superweight.search_shards import search_screen as run
+
+    run(model, cohort, out, settings=settings, compute=compute)
+
+
+@app.command()
+def search_slopes(
+    model: Model,
+    cohort: Cohort,
+    screen: Annotated[Path, typer.Option(help="Folder of `scsw search-screen`.")],
+    config: Settings = None,
+    shard: Annotated[int, typer.Option(help="Which of search.shards.")] = 0,
+) -> None:
+    """Take the slopes of one shard's weights, for `scsw search --screen`."""
+    settings, compute = sections(config, "search", "compute")
+    from scsw.superweight.search_shards import search_slopes as run
+
+    run(model, cohort, screen, settings=settings, compute=compute, shard=shard)
 
 
 @app.command()
 def prune(
+    model: Model,
+    cohort: Cohort,
+    searched: Annotated[Path, typer.Option(help="Folder of `scsw search`.")],
+    out: Out,
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
+    shard: Annotated[int, typer.Option(help="Which of prune.shards.")] = 0,
+) -> None:
+    """Ablate candidates and their controls on the test donors."""
+    search, settings, compute = sections(config, "search", "prune", "compute")
+    from scsw.superweight.prune import prune as run
+
+    keys = {"arm": arm, "seed": seed, "shard": shard}
+    run(model, cohort, searched, out, search=search, settings=settings, compute=compute, **keys)
+
+
+@app.command()
+def quantize(
     model: Model,
     cohort: Cohort,
     candidates: Candidates,
@@ -286,14 +334,12 @@ def prune(
     config: Settings = None,
     arm: Arm = "real",
     seed: Seed = 0,
-    shard: Annotated[int, typer.Option(help="Which of prune.shards.")] = 0,
 ) -> None:
-    """Ablate candidates and random controls on the test donors."""
-    settings, compute = sections(config, "prune", "compute")
-    from scsw.superweight.prune import prune as run
+    """Round the weights of a model to integers, with and without holding out candidates."""
+    settings, compute = sections(config, "quantize", "compute")
+    from scsw.superweight.quantize import quantize as run
 
-    keys = {"arm": arm, "seed": seed, "shard": shard}
-    run(model, cohort, candidates, out, settings=settings, compute=compute, **keys)
+    run(model, cohort, candidates, out, settings=settings, compute=compute, arm=arm, seed=seed)
 
 
 @app.command()
@@ -301,6 +347,8 @@ def verdict(
     shards: Annotated[list[Path], typer.Argument(help="Shards of `scsw prune`.")],
     candidates: Candidates,
     cohort: Cohort,
+    spikes: Annotated[Path, typer.Option(help="spikes.parquet of `scsw search`.")],
+    weights: Annotated[Path, typer.Option(help="weights.parquet of `scsw search`.")],
     out: Out,
     config: Settings = None,
 ) -> None:
@@ -308,7 +356,17 @@ def verdict(
     search, prune, statistics = sections(config, "search", "prune", "statistics")
     from scsw.superweight.verdicts import judge
 
-    judge(shards, candidates, cohort, out, search=search, prune=prune, statistics=statistics)
+    judge(
+        shards,
+        candidates,
+        cohort,
+        out,
+        spikes=spikes,
+        weights=weights,
+        search=search,
+        prune=prune,
+        statistics=statistics,
+    )
 
 
 @app.command()

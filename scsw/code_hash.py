@@ -18,6 +18,8 @@ _PACKAGE = Path(__file__).parent
 def code_hash(*modules: str) -> str:
     """Return a hash of modules and of every scsw module that they import, directly or not.
 
+    A kernel in CUDA C++ (``x.cu``) belongs to the module beside it (``x.py``).
+
     Parameters
     ----------
     modules
@@ -28,6 +30,9 @@ def code_hash(*modules: str) -> str:
     for name in sorted(set().union(*map(_closure, modules))):
         digest.update(name.encode())
         digest.update(_path(name).read_bytes())
+        kernel = _path(name).with_suffix(".cu")
+        if kernel.exists():
+            digest.update(kernel.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -28,6 +28,7 @@ def test_imports_inside_functions_count():
     ("edited", "stale"),
     [
         ("superweight/first_order.py", {"scsw.superweight.search"}),
+        ("superweight/kernels/site_pass.cu", {"scsw.superweight.search"}),
         ("scgpt/forward.py", {"scsw.superweight.search", "scsw.scgpt.finetune"}),
         ("cli.py", set()),
     ],

@@ -103,9 +103,9 @@ def test_every_third_party_import_is_declared():
         canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"] + extras
     }
     known = {import_names.get(name, name) for name in declared} | set(sys.stdlib_module_names)
-    # The stand-in looks for the real torchtext, which scgpt requires; Triton, which the GPU kernels
-    # need, is part of torch's GPU builds.
-    known |= {"scsw", "torchtext", "triton"}
+    # The stand-in looks for the real torchtext, which scgpt requires; Triton and the bindings of
+    # CUDA, which the GPU kernels need, come with torch's GPU builds.
+    known |= {"scsw", "torchtext", "triton", "cuda"}
     for path in (ROOT / "scsw").rglob("*.py"):
         unknown = set(imported_by(path)) - known
         assert not unknown, f"{path.relative_to(ROOT)} imports {sorted(unknown)}"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,7 @@ TINY = {
     "finetune": {"epochs": 2, "lr": 0.003, "evaluations": 2},
     "search": {"max_candidates": 4, "first_order": 1, "first_order_top": 20, "gradient_cells": 16},
     "prune": {"n_controls": 79, "control_scope": "all_blocks", "shards": 2},
+    "quantize": {"bits": [4], "block_sizes": [16, 0], "random_draws": 1},
     "statistics": {"bootstrap": 300},
     "map": {"min_cells": 5},
     "enrich": {
@@ -116,10 +118,11 @@ def test_the_snakefile_is_a_table_of_contents():
 def test_the_default_plans_every_step_for_both_cohorts():
     result = snakemake("--dry-run", "--forceall")
     steps = (
-        "preprocess init implant finetune search prune verdict controls map enrich stages gather "
-        "replicate biomarkers report simulate_sea_ad simulate_rosmap"
+        "preprocess init implant finetune search prune quantize verdict controls map enrich stages "
+        "gather replicate biomarkers report simulate_sea_ad simulate_rosmap"
     )
     assert set(steps.split()) <= planned(result)
+    assert not {"search_screen", "search_slopes"} & planned(result)  # one shard is one job
     text = result.stdout + result.stderr
     n_jobs = {}
     for line in text.split("Job stats:")[1].split("total")[0].splitlines()[3:]:
@@ -127,6 +130,25 @@ def test_the_default_plans_every_step_for_both_cohorts():
             n_jobs[line.split()[0]] = int(line.split()[1])
     models = sum(n_jobs[rule] for rule in "init implant finetune search prune map".split())
     assert models <= 35
+
+
+def test_a_search_in_shards_is_scattered_and_gathered(tmp_path):
+    """Each model has one screen, and as many jobs for its slopes as there are shards."""
+    search = TINY["search"] | {"shards": 3}
+    config = write_config(tmp_path / "shards.yaml", TINY | {"search": search, "run": "shards"})
+    result = snakemake("--dry-run", "--configfile", config)
+    assert {"search_screen", "search_slopes", "search"} <= planned(result)
+    counts = dict(
+        line.split()
+        for line in result.stdout.splitlines()
+        if re.fullmatch(r"search\w*\s+\d+", line)
+    )
+    models = int(counts["search"])
+    assert models > 0 and counts == {
+        "search": str(models),
+        "search_screen": str(models),
+        "search_slopes": str(3 * models),
+    }
 
 
 @pytest.mark.parametrize("name", ["sea_ad", "rosmap", "sea_ad_vs_rosmap"])
@@ -174,6 +196,8 @@ def test_a_tiny_run_reaches_the_report_of_each_cohort(tiny):
         assert list((run / cohort / "figures").glob("*.svg"))
     for record in run.rglob("*.provenance.json"):
         assert json.loads(record.read_text())["simulated"] is True, record
+    rounded = sorted(path.parent.parent.parent.name for path in run.rglob("quantization.parquet"))
+    assert rounded == ["implanted_constant", "real", "real", "real"]
     verdicts = read_table(run / "a" / "verdicts.parquet")
     arms = verdicts.groupby("arm")["seed"].nunique().to_dict()
     assert arms == {"real": 2, "untrained": 1, "implanted_constant": 1}
@@ -196,8 +220,8 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
         steps = planned(snakemake("--dry-run", "--configfile", "tiny.yaml", cwd=tiny))
     finally:
         path.write_text(original)
-    after = "search prune verdict controls map enrich stages gather replicate biomarkers report all"
-    assert steps == set(after.split())
+    after = "search prune quantize verdict controls map enrich stages gather replicate biomarkers "
+    assert steps == {*after.split(), "report", "all"}
 
 
 @pytest.mark.slow
@@ -211,6 +235,7 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
             "verdict map stages enrich controls gather replicate biomarkers report all",
         ),
         ("replicate", {"seed": 7}, "replicate biomarkers report all"),
+        ("quantize", {"random_draws": 2}, "quantize report all"),
     ],
 )
 def test_changing_a_parameter_reruns_what_depends_on_it(tiny, section, change, expected):

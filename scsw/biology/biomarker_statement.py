@@ -15,6 +15,11 @@ _VERDICTS = {
         "not (causal, constant): it acts as an offset, whichever genes are expressed, so {gene} is "
         "only associated with it."
     ),
+    "masked pair": (
+        "Zeroing this candidate alone changed little, zeroing it together with another candidate "
+        "worsened the model on test donors (masked pair): {gene} is associated with one of two "
+        "weights that stand in for each other, and that it drives them was not tested."
+    ),
     "not causal": (
         "This candidate was NOT shown to be causal: {gene} is associated with it, and no control "
         "over the model was shown."

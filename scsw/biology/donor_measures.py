@@ -27,7 +27,7 @@ def donor_measures(donor_scores: pd.DataFrame, effects: pd.DataFrame) -> pd.Data
     pandas.DataFrame
         The rows of `donor_scores` used, with the columns ``effect_nll`` (nats per cell; NaN for
         donors without it) and ``effect_cells`` added. `effect_nll` is
-        (Σ sum_nll − Σ sum_nll_intact) / Σ n_cells over the cell types of the class.
+        Σ sum_d_nll / Σ n_cells over the cell types of the class.
 
     Raises
     ------
@@ -56,8 +56,8 @@ def _effect_by_class(effects: pd.DataFrame, class_of: pd.Series) -> pd.DataFrame
         )
     sums = (
         zeroed.assign(cell_class=zeroed["cell_type"].map(class_of).astype(object))
-        .groupby(_KEYS)[["sum_nll", "sum_nll_intact", "n_cells"]]
+        .groupby(_KEYS)[["sum_d_nll", "n_cells"]]
         .sum()
     )
-    rise = (sums["sum_nll"] - sums["sum_nll_intact"]) / sums["n_cells"]
+    rise = sums["sum_d_nll"] / sums["n_cells"]
     return pd.DataFrame({"effect_nll": rise, "effect_cells": sums["n_cells"]}).reset_index()

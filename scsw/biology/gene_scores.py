@@ -15,8 +15,10 @@ from scsw.biology.token_sums import TokenSums
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.ablation import Edit, expression, groups_of_edits, prefix
+from scsw.superweight.ablation import Readout, ablated
 from scsw.superweight.capture import capture, encoder_points
+from scsw.superweight.edits import Edit, groups_of_edits
+from scsw.superweight.intact import intact_parts
 
 WRITE_OUT_MASK_RATIO = 0.4  # as in fine-tuning, so that the decoder works as it was trained
 _EDIT_KEYS = ["candidate_id", "block", "row", "column"]
@@ -140,22 +142,23 @@ def write_out_pass(
     """Add up the change of the decoded expression over gene tokens when a weight is zeroed."""
     order = {name: index for index, name in enumerate(candidates["candidate_id"])}
     edits = [
-        Edit(name, "candidate", "zero", *place)
+        Edit(name, "candidate", "zero", "ffn_down", *place)
         for name, *place in candidates[_EDIT_KEYS].itertuples(index=False)
     ]
-    groups = groups_of_edits(edits)
-    for batch in tokenizer.batches(
-        np.arange(len(tokenizer)), compute.batch_size, mask_ratio=WRITE_OUT_MASK_RATIO
-    ):
-        types = codes[batch.cells.numpy()]
-        genes, real = batch.genes.numpy(), batch.real.numpy()
-        start = prefix(model, batch.to(device))
+    groups, layers, readout = groups_of_edits(edits), encoder_layers(model), Readout(model)
+    rows = np.arange(len(tokenizer))
+    parts = intact_parts(model, tokenizer, rows, compute, device, WRITE_OUT_MASK_RATIO)
+    for cells, intact in parts:
+        every = torch.arange(cells.n_tokens, device=device)
+        genes = cells.genes[:, None].numpy()  # each token stands alone, none is padding
+        types = np.repeat(codes[cells.cells.numpy()], cells.lengths)
         changes = np.zeros((len(edits), *genes.shape))
         for group in groups:
-            predicted = expression(model, start, group).double().cpu().numpy()
-            for edit, own in zip(group, predicted, strict=False):
-                changes[order[edit.name]] = own - predicted[-1]
-        write.add(genes, real, types, changes)
+            tokens = ablated(layers, intact, group, at=every).tokens
+            _, found = readout.expression(intact.tokens, tokens, intact.batch_embs)
+            for edit, own in zip(group, found.cpu().numpy(), strict=True):
+                changes[order[edit.name]] = own[:, None]
+        write.add(genes, np.ones_like(genes, bool), types, changes)
 
 
 @torch.no_grad()

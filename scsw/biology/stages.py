@@ -22,8 +22,7 @@ _SCORE_COLUMNS = (
     "median_genes adnc braak thal cerad cognition cps age_death sex pmi pct_mito"
 ).split()
 _EFFECT_COLUMNS = (
-    "cohort arm seed weight_set candidate_id mode scale donor_id cell_type n_cells sum_nll "
-    "sum_nll_intact"
+    "cohort arm seed weight_set candidate_id mode scale donor_id cell_type n_cells sum_d_nll"
 ).split()
 
 

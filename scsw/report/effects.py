@@ -41,8 +41,8 @@ def cell_type_effect(effects: pd.DataFrame) -> pd.DataFrame:
 def _averaged(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     measured = effects[effects["n_cells"] > 0]
     sums = measured.groupby([*by, "donor_id"], observed=True, sort=True, dropna=False)[
-        ["n_cells", "sum_nll", "sum_nll_intact"]
+        ["n_cells", "sum_d_nll"]
     ].sum()
-    rise = (sums["sum_nll"] - sums["sum_nll_intact"]) / sums["n_cells"]
+    rise = sums["sum_d_nll"] / sums["n_cells"]
     averaged = rise.groupby(level=by, observed=True, sort=True, dropna=False).mean()
     return averaged.rename("effect_nll").reset_index()

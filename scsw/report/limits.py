@@ -22,6 +22,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_not_assessable": len(unable),
         "not_assessable": [{"reason": text, "n": int(n)} for text, n in reasons.items()],
         "from_scratch": t.config["model"]["checkpoint"] is None,
+        "n_pairs_among": t.config["prune"]["n_pairs_among"],
         "families": sorted(t.candidates["family"].astype(str).unique()),
         "n_models": len(t.seeds),
         "n_cohorts": len(t.config["cohorts"]),
@@ -96,10 +97,13 @@ def _scope(n: dict[str, Any], controls: dict[str, Any]) -> list[str]:
     where = "the feed-forward down-projections (linear2)"
     if set(n["families"]) - {"ffn_down"}:
         where = f"the families {words.listed(n['families'])}"
-    said.append(
-        f"Only single weights of {where} were searched; weights that matter only together are not "
-        "seen."
-    )
+    together = "weights that matter only together are not seen"
+    if n["n_pairs_among"] > 1:
+        together = (
+            f"beyond pairs of the best {words.count(n['n_pairs_among'])} candidates, weights that "
+            "matter only together are not seen"
+        )
+    said.append(f"Only single weights of {where} were searched; {together}.")
     return said
 
 

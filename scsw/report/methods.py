@@ -41,6 +41,8 @@ REFERENCES = {
     "Morabito et al. 2021": "Morabito S et al. Single-nucleus chromatin accessibility and "
     "transcriptomic characterization of Alzheimer's disease. Nature Genetics 53, 1143–1155 "
     "(2021).",
+    "Sun et al. 2024": "Sun M et al. A simple and effective pruning approach for large language "
+    "models. International Conference on Learning Representations (2024). arXiv:2306.11695.",
     "Subramanian et al. 2005": "Subramanian A et al. Gene set enrichment analysis: a "
     "knowledge-based approach for interpreting genome-wide expression profiles. PNAS 102, "
     "15545–15550 (2005).",
@@ -78,7 +80,7 @@ def methods_blocks(n: dict[str, Any]) -> list[str]:
         replication_nulls=sorted(replicated),
     )
     blocks = [" ".join(block.split()) for block in text.split("\n---\n")]
-    return [re.sub(r" ([.,;])", r"\1", block) for block in blocks]
+    return [re.sub(r" ([.,;)])", r"\1", block) for block in blocks]
 
 
 def _against(nulls: list[str]) -> str:

@@ -13,6 +13,7 @@ FIGURES = (
     "paths",
     "pruning",
     "collapse",
+    "quantization",
     "controls",
     "genes",
     "components",
@@ -21,6 +22,7 @@ FIGURES = (
     "replication",
 )
 UNTUNED = ("pretrained", "untrained")
+IMPLANTED = ("implanted_constant", "implanted_informative")
 FORMATS = ("svg", "pdf", "png")
 ARM_LABELS = {
     "real": "fine-tuned",
@@ -60,6 +62,12 @@ def control_models(config: dict[str, Any], cohort: str) -> list[tuple[str, int]]
     own = _entry(config, cohort)["control_arms"]
     arms = config["control_arms"] if own is None else own
     return [(arm, real_seeds(config, cohort)[0]) for arm in arms]
+
+
+def quantized_models(config: dict[str, Any], cohort: str) -> list[tuple[str, int]]:
+    """Return (arm, seed) of the models whose weights are rounded: fine-tuned and implanted."""
+    real = [("real", seed) for seed in real_seeds(config, cohort)]
+    return real + [model for model in control_models(config, cohort) if model[0] in IMPLANTED]
 
 
 def model_label(arm: str, seed: int) -> str:

@@ -19,7 +19,7 @@ from scsw.settings import schema
 DIGITS = 6  # significant; more would be noise of the last CPU instruction
 # Without the cohorts' paths: they say nothing to a reader and belong to somebody's machine.
 CONFIG_SECTIONS = (
-    "preprocess finetune search prune statistics map enrich stages replicate"
+    "preprocess finetune search prune quantize statistics map enrich stages replicate"
 ).split()
 MODEL_KEYS = "embsize nheads d_hid nlayers n_layers_cls n_bins max_seq_len".split()
 

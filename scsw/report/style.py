@@ -37,6 +37,7 @@ SPLITS = {  # fill, hatch
 VERDICT_MARKS = {  # marker, fill
     "causal, informative": ("o", COLOURS[1]),
     "causal, constant": ("D", COLOURS[4]),
+    "masked pair": ("s", COLOURS[5]),
     "not causal": ("o", "white"),
     "not assessable": ("X", "#7F7F7F"),
 }

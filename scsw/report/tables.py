@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -16,7 +17,8 @@ from scsw.cohort.read import cohort_facts
 from scsw.errors import ScswError
 from scsw.files import read_table, require
 from scsw.report.effects import cell_type_effect, mean_effect
-from scsw.report.names import control_models, real_seeds
+from scsw.report.names import control_models, quantized_models, real_seeds
+from scsw.superweight.quantization_effects import quantization_effects
 
 MODEL = ["cohort", "arm", "seed"]
 CANDIDATE = [*MODEL, "candidate_id"]
@@ -37,17 +39,29 @@ SPIKE_SUMMARY = [
     "largest_hidden_ratio",
 ]
 PROFILE_AGREEMENT = (
-    "seed_a seed_b n_candidates mean_correlation control_mean control_low control_high p null"
+    "seed_a seed_b n_units firing_rate control_firing_rate mean_correlation control_mean "
+    "control_low control_high p null"
 ).split()
 EFFECTS = (
-    "arm seed weight_set candidate_id family block row column donor_id cell_type n_cells sum_nll "
-    "sum_nll_intact"
+    "arm seed weight_set candidate_id family block row column donor_id cell_type n_cells sum_d_nll"
 ).split()
 VERDICTS = (
     "cohort arm seed rank candidate_id family block row column found_by effect_nll effect_low "
     "effect_high effect_mean_nll effect_accuracy p q null n_test_donors n_controls min_effect "
-    "detectable_effect structural causal verdict reason"
+    "detectable_effect unresolved wanda_n wanda_max row_neighbour_n row_neighbour_max noise_n "
+    "noise_mean structural causal verdict reason partner"
 ).split()
+RECOVERY = (
+    "arm seed scope score n n_resolved spearman spearman_low spearman_high precision_at_10 "
+    "chance_at_10 precision_at_100 chance_at_100"
+).split()
+PAIRS = "arm seed candidate_a candidate_b effect_joint excess excess_low excess_high masked".split()
+QUANTIZATION = [
+    *MODEL,
+    *"bits block_size hold_out draw n_held_out n_changed donor_id cell_type n_cells".split(),
+    *"sum_nll sum_nll_intact n_correct n_correct_intact".split(),
+    *"n_masked sum_sq_error sum_sq_error_intact".split(),
+]
 GENES = [*CANDIDATE, *"view cell_type gene score z p q null".split()]
 COMPONENTS = [*MODEL, *"block component effect_nll effect_low effect_high".split()]
 PATHWAYS = [
@@ -71,7 +85,7 @@ PATHS = [
     *"block site amplitude rank amplitude_pruned rank_pruned".split(),
 ]
 ORIGINS = [*MODEL, *"block site row spike_ratio family".split()]
-DATA_FREE = [*MODEL, *"kind rank candidate_id found_by in_family".split()]
+OTHER_INPUTS = [*MODEL, *"kind rank candidate_id found_by in_family".split()]
 OF_COHORT = (
     "cohort.h5ad qc.tsv qc_histograms.tsv donors.tsv coverage.tsv verdicts.parquet "
     "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
@@ -79,9 +93,11 @@ OF_COHORT = (
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
-    "model/history.parquet search/paths.parquet search/origins.parquet search/data_free.parquet "
-    "prune/effects.parquet map/gene_scores.parquet map/components.parquet"
+    "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
+    "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet map/gene_scores.parquet "
+    "map/components.parquet"
 ).split()
+OF_QUANTIZED_MODEL = "prune/quantization.parquet"
 REPLICATION = {
     "genes": (
         "cohort_a cohort_b n_shared_donors seed_a seed_b candidate_a candidate_b view n_genes "
@@ -107,6 +123,8 @@ class Tables:
         Rise in NLL of each zeroed scalar of the real models (candidates and random controls).
     type_effects
         The same by cell type, candidates only.
+    quantization
+        Effect of rounding the weights of the real and the implanted models, over donors.
     verdicts, arm_verdicts
         Verdicts of the real models, and of the control models.
     """
@@ -125,13 +143,16 @@ class Tables:
     candidates: pd.DataFrame
     paths: pd.DataFrame
     origins: pd.DataFrame
-    data_free: pd.DataFrame
+    other_inputs: pd.DataFrame
     stability: pd.DataFrame
     spike_stability: pd.DataFrame
     spike_summary: pd.DataFrame
     profile_agreement: pd.DataFrame
     effects: pd.DataFrame
     type_effects: pd.DataFrame
+    quantization: pd.DataFrame
+    pairs: pd.DataFrame
+    recovery: pd.DataFrame
     verdicts: pd.DataFrame
     arm_verdicts: pd.DataFrame
     controls: pd.DataFrame
@@ -161,6 +182,11 @@ class Tables:
     def models(self) -> list[tuple[str, int]]:
         """(arm, seed) of all models, the fine-tuned ones first."""
         return [("real", seed) for seed in self.seeds] + self.control_models
+
+    @property
+    def quantized_models(self) -> list[tuple[str, int]]:
+        """(arm, seed) of the models whose weights were rounded."""
+        return quantized_models(self.config, self.cohort)
 
     def best_candidates(self, n: int) -> pd.DataFrame:
         """Return the `n` best verdict rows over all fine-tuned models: causal first, by rank."""
@@ -213,7 +239,7 @@ def read_tables(
         candidates=_of_models(folder, real + arms, "search/candidates.parquet", optional=arms),
         paths=_of_models(folder, real, "search/paths.parquet", PATHS),
         origins=_of_models(folder, real, "search/origins.parquet", ORIGINS),
-        data_free=_of_models(folder, real, "search/data_free.parquet", DATA_FREE),
+        other_inputs=_of_models(folder, real, "search/other_inputs.parquet", OTHER_INPUTS),
         stability=_read(folder / "stability.parquet", STABILITY),
         spike_stability=_kept(
             _read(folder / "spike_stability.parquet", SPIKE_STABILITY), real + arms
@@ -224,6 +250,9 @@ def read_tables(
         ),
         effects=effects,
         type_effects=type_effects,
+        quantization=_quantization(folder, config, cohort, about),
+        pairs=_of_models(folder, real, "prune/pairs.parquet", PAIRS),
+        recovery=_of_models(folder, real, "prune/recovery.parquet", RECOVERY),
         verdicts=_kept(verdicts, real),
         arm_verdicts=_kept(verdicts, arms),
         controls=_optional(folder / "controls.parquet", CONTROLS),
@@ -251,6 +280,8 @@ def input_files(
     arms = [f"{arm}/{seed}" for arm, seed in control_models(config, cohort)]
     names = OF_COHORT + [f"{model}/{name}" for model in real + arms for name in OF_MODEL]
     names += [f"{model}/{name}" for model in real for name in OF_REAL_MODEL]
+    quantized = quantized_models(config, cohort)
+    names += [f"{arm}/{seed}/{OF_QUANTIZED_MODEL}" for arm, seed in quantized]
     files = {name: folder / name for name in names}
     if replication_dir is not None:
         tables = [f"{name}.parquet" for name in REPLICATION]
@@ -328,13 +359,24 @@ def _spikes(
 
 def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Summarise the zeroing effects model by model: all of them at once may be large."""
-    zeroed = [("mode", "==", "zero"), ("scale", "==", 0.0)]
+    zeroed = [("mode", "==", "zero"), ("weight_set", "in", ["candidate", "random"])]
     per_edit, per_type = [], []
     for seed in seeds:
         edits = _read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
         per_edit.append(mean_effect(edits))
         per_type.append(cell_type_effect(edits[edits["weight_set"] == "candidate"]))
     return pd.concat(per_edit, ignore_index=True), pd.concat(per_type, ignore_index=True)
+
+
+def _quantization(
+    folder: Path, config: dict[str, Any], cohort: str, about: dict[str, Any]
+) -> pd.DataFrame:
+    models = quantized_models(config, cohort)
+    return quantization_effects(
+        _of_models(folder, models, OF_QUANTIZED_MODEL, QUANTIZATION),
+        statistics=SimpleNamespace(**config["statistics"]),
+        donors_are_units=about["split_unit"] == "donor",
+    )
 
 
 def _pooled(performance: pd.DataFrame) -> pd.DataFrame:

@@ -59,6 +59,7 @@ def verdict_numbers(
     dict
         ``n_models``; ``models``, one dictionary per seed with ``seed, state, n_candidates,
         n_causal, reason, best`` (its largest effect); ``causal`` (the causal candidates);
+        ``masked`` (masked pairs, ``seed`` and both ``candidates``);
         ``largest`` (the causal candidate of largest effect, or None); ``detectable_low`` and
         ``detectable_high`` in nats and ``detectable_share_low`` and ``..._high`` of the gap to the
         majority floor, over the models in which nothing was causal.
@@ -75,6 +76,7 @@ def verdict_numbers(
         "states": {name: sum(m["state"] == name for m in models) for name in _STATES},
         "models": models,
         "causal": ordered,
+        "masked": _masked(real, seeds),
         "largest": max(ordered, key=lambda row: row["effect_nll"], default=None),
         "detectable_low": _or_none(unseen["detectable_effect"].min()),
         "detectable_high": _or_none(unseen["detectable_effect"].max()),
@@ -99,6 +101,7 @@ def say(facts: dict[str, Any], *, name: str, failed_controls: Sequence[str] = ()
         return f"Not assessable in {name}: {_reasons(facts)}."
     else:
         parts = [f"No statement is possible for {name}."]
+    parts += _together(facts)
     parts += _rest(facts)
     if failed_controls:
         arms = words.listed([f"“{arm}”" for arm in failed_controls])
@@ -190,6 +193,28 @@ def _nothing(facts: dict[str, Any], name: str) -> str:
         f"run could have called causal was {nats} nats per cell ({gap} of the gap to the majority "
         "floor)."
     )
+
+
+def _masked(real: pd.DataFrame, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the masked pairs, each once, in the order of their better candidate."""
+    members = real[(real["verdict"] == "masked pair") & real["seed"].isin(list(seeds))]
+    found: dict[tuple, dict[str, Any]] = {}
+    for row in members.sort_values(["seed", "rank"], kind="stable").itertuples():
+        key = (row.seed, *sorted([row.candidate_id, row.partner]))
+        pair = {"seed": int(row.seed), "candidates": [row.candidate_id, row.partner]}
+        found.setdefault(key, pair)
+    return list(found.values())
+
+
+def _together(facts: dict[str, Any]) -> list[str]:
+    """Name the weights that matter only together."""
+    if not facts["masked"]:
+        return []
+    named = [f"{' with '.join(p['candidates'])} (seed {p['seed']})" for p in facts["masked"]]
+    noun = "this pair did" if len(named) == 1 else "these pairs did"
+    return [
+        f"Zeroed together, {noun} what neither weight does alone (masked): {words.listed(named)}."
+    ]
 
 
 def _rest(facts: dict[str, Any]) -> list[str]:

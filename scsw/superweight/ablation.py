@@ -1,148 +1,287 @@
-"""Exact ablation of single weights, without running what comes before them again.
+"""Exact ablation of weights, without running what comes before them again.
 
-Setting ``linear2.weight[r, c]`` of block l to zero changes only channel r of that block's output,
-by ``-w * h[c]`` at every token. So the sum before norm2 is kept from one intact pass, each edit
-adds its change to that sum, and only the later blocks are run, many edits at a time.
+An edit of block l changes nothing before that block. So one intact pass is kept, and from the edit
+on only the *change* of every activation is computed, through the exact formulas of
+`scsw.superweight.difference`: its relative precision does not hang on how small it is, and an edit
+that changes nothing gives exactly 0. In the last block the classifier reads `<cls>` alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scsw.scgpt.model import encoder_layers
-from scsw.scgpt.tokens.token_batch import TokenBatch
-from scsw.superweight.capture import capture, encoder_points
+from scsw.superweight.difference import (
+    IntactNorm,
+    attention_difference,
+    first_attention_difference,
+    linear_difference,
+    norm_difference,
+    relu_difference,
+)
+from scsw.superweight.edits import Edit
+from scsw.superweight.intact import Intact, IntactBlock
 
-# The last digits of a matrix product depend on its shape, so every call has the same number of
-# edits: 15, and one that changes nothing and is the intact reference of the other 15.
-GROUP = 16
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One weight and what becomes of its contribution w·h: it turns into w·(scale·h + offset).
-
-    Zeroing is ``scale=0, offset=0``; replacement by the mean is ``scale=0, offset=mean of h``.
-    """
-
-    name: str
-    weight_set: str
-    mode: str
-    block: int
-    row: int
-    column: int
-    scale: float = 0.0
-    offset: float = 0.0
+_FEW = 8  # weights of a set that are looked at one by one
 
 
 @dataclass
-class Prefix:
-    """What one intact pass leaves: by block, the hidden units and the sum before norm2."""
+class Ablated:
+    """What a group of edits changes.
 
-    padding: Tensor
-    hidden: list[Tensor]
-    pre_norm2: list[Tensor]
-
-
-def groups_of_edits(edits: list[Edit]) -> list[list[Edit]]:
-    """Split edits into groups of one block, at most ``GROUP - 1`` each, in a fixed order."""
-    ordered = sorted(edits, key=lambda e: (e.block, e.weight_set, e.name, e.mode, e.scale))
-    groups: list[list[Edit]] = []
-    for edit in ordered:
-        if not groups or groups[-1][0].block != edit.block or len(groups[-1]) == GROUP - 1:
-            groups.append([])
-        groups[-1].append(edit)
-    return groups
-
-
-@torch.no_grad()
-def prefix(model: nn.Module, batch: TokenBatch) -> Prefix:
-    """Run the intact model on a batch and keep what the ablations start from."""
-    layers = encoder_layers(model)
-    kept: dict[str, Tensor] = {}
-    with capture(encoder_points(layers, ["mlp_hidden", "pre_norm2"]), kept.__setitem__):
-        model._encode(batch.genes, batch.values, batch.padding)
-    return Prefix(
-        padding=batch.padding,
-        hidden=[kept[f"{block}.mlp_hidden"] for block in range(len(layers))],
-        pre_norm2=[kept[f"{block}.pre_norm2"] for block in range(len(layers))],
-    )
-
-
-@torch.no_grad()
-def logits(model: nn.Module, start: Prefix, group: list[Edit]) -> Tensor:
-    """Cell-type logits under each edit, shape (GROUP, cells, types).
-
-    The edits come first, then rows of the intact model; the last row is always intact.
+    Attributes
+    ----------
+    cells
+        Change of the cell embeddings, float64, shape (edits, cells, d_model).
+    tokens
+        Change of the last block's output at the tokens asked for, float64, shape (edits, tokens,
+        d_model); None if none were.
     """
-    return logits_at_scales(model, start, group)
+
+    cells: Tensor
+    tokens: Tensor | None
 
 
-def logits_at_scales(
-    model: nn.Module, start: Prefix, group: list[Edit], scales: Tensor | None = None
-) -> Tensor:
-    """As `logits`, with gradients on where the caller has them on.
+@torch.no_grad()
+def ablated(
+    layers: Sequence[nn.Module],
+    intact: Intact,
+    group: list[Edit],
+    *,
+    at: Tensor | None = None,
+    shuffled: Tensor | None = None,
+) -> Ablated:
+    """Compute what the edits of one group change.
 
     Parameters
     ----------
-    scales
-        Takes the place of the edits' own scales, shape (edits, cells); it may require grad.
+    layers
+        Encoder layers of a scGPT model in eval mode, or `half_layers`; they are not changed.
+    intact
+        The model's pass over the cells; in half precision for the layers that are.
+    group
+        Edits that start at one place, see `groups_of_edits`.
+    at
+        Tokens of which the last block's output is wanted, int64.
+    shuffled
+        For the mode ``shuffled``: another token of the same cell for every token, int64.
     """
-    layers, block = encoder_layers(model), group[0].block
     last = len(layers) - 1
-    if block == last:
-        x = layers[block].norm2(_edited_sums(model, start, group, scales, first_token=True))
+    change = None
+    for number in range(group[0].start, last + 1):
+        only_first = number == last and at is None
+        change = _block(
+            _Block(layers[number], intact.blocks[number], number, group, shuffled),
+            change,
+            intact,
+            only_first,
+        )
+    change = change.double()[: len(group)]
+    if at is None:
+        return Ablated(change, None)
+    return Ablated(change[:, intact.first], change[:, at])
+
+
+@dataclass
+class _Block:
+    """One block, and what the edits do in it."""
+
+    layer: nn.Module
+    intact: IntactBlock
+    number: int
+    group: list[Edit]
+    shuffled: Tensor | None
+
+    def of(self, *families: str) -> list[tuple[int, Edit]]:
+        """Return the edits of some families that name this block, with their places."""
+        return [
+            (place, edit)
+            for place, edit in enumerate(self.group)
+            if edit.block == self.number and edit.family in families
+        ]
+
+    def zeros(self, width: int) -> Tensor:
+        hidden = self.intact.hidden
+        n = len(self.group) + len(self.group) % 2  # the GPU kernel takes two at a time
+        return hidden.new_zeros(n, len(hidden), width)
+
+
+def _block(here: _Block, change: Tensor | None, intact: Intact, only_first: bool) -> Tensor:
+    """Return the change of a block's output, from that of its input.
+
+    Parameters
+    ----------
+    change
+        Shape (edits, tokens, d_model); None in the block where the edits start.
+    only_first
+        Whether the output is wanted of `<cls>` alone.
+    """
+    block, layer = here.intact, here.layer
+    width = layer.linear1.in_features
+    run = _as_it_is if block.lse is None else _compiled
+    rows = intact.first if only_first else slice(None)
+    if change is not None:
+        heads = _attention(here, change, intact, only_first)
+        attended = linear_difference(layer.self_attn.out_proj, heads)
+        change = run(norm_difference)(block.norm1.at(rows), change[:, rows], attended)
+    elif any(edit.before_mlp for edit in here.group):
+        total = here.zeros(width)[:, rows]
+        weight = layer.self_attn.out_proj.weight
+        for place, edit in here.of("attn_out"):
+            values = (edit.scale - 1) * block.heads[rows, edit.column] + edit.offset
+            total[place, :, edit.row] += weight[edit.row, edit.column] * values
+        change = norm_difference(block.norm1.at(rows), total)
+        _add_norm(change, here.of("norm1_gamma", "norm1_beta"), block.norm1, rows)
+    if change is None:
+        hidden, output = None, here.zeros(width)[:, rows]
     else:
-        x = layers[block].norm2(_edited_sums(model, start, group, scales))
-        padding = start.padding.repeat(GROUP, 1)
-        for layer in layers[block + 1 : last]:
-            x = layer(x, src_key_padding_mask=padding)
-        x = layers[last].forward_cls(x, padding)
-    return model.cls_decoder(x[:, 0]).unflatten(0, (GROUP, -1))
+        before = linear_difference(layer.linear1, change)
+        hidden = run(relu_difference)(block.hidden[rows], block.below[rows], before)
+        output = linear_difference(layer.linear2, hidden)
+    _add_weights(output, here, hidden, rows)
+    parts = [output] if change is None else [change, output]
+    change = run(norm_difference)(block.norm2.at(rows), *parts)
+    _add_norm(change, here.of("norm2_gamma", "norm2_beta"), block.norm2, rows)
+    return change
 
 
-@torch.no_grad()
-def expression(model: nn.Module, start: Prefix, group: list[Edit]) -> Tensor:
-    """Reconstructed expression (GEP) under each edit, shape (GROUP, cells, tokens)."""
-    layers, block = encoder_layers(model), group[0].block
-    x = layers[block].norm2(_edited_sums(model, start, group))
-    padding = start.padding.repeat(GROUP, 1)
-    for layer in layers[block + 1 :]:
-        x = layer(x, src_key_padding_mask=padding)
-    return model.decoder(x)["pred"].unflatten(0, (GROUP, -1))
+def _attention(here: _Block, change: Tensor, intact: Intact, only_first: bool) -> Tensor:
+    """Return the change of the attended values, (edits, tokens or cells, d_model)."""
+    block = here.intact
+    qkv = F.linear(change, here.layer.self_attn.in_proj_weight)
+    qkv = qkv.view(*qkv.shape[:2], *block.qkv.shape[1:])
+    if block.lse is None:
+        attend = first_attention_difference if only_first else attention_difference
+        return attend(block.qkv, block.centred_heads, qkv, intact.lengths).flatten(2)
+    from scsw.scgpt.kernels.attention_change import attention_change  # needs Triton
+
+    longest = 1 if only_first else max(intact.lengths)
+    kept = block.qkv, block.centred_heads, block.lse
+    heads = attention_change(*kept, qkv, intact.offsets, longest).flatten(2)
+    return heads[:, intact.first] if only_first else heads
 
 
-def shard_of(groups: list[list[Edit]], shard: int, n_shards: int) -> Iterator[list[Edit]]:
-    """Yield the groups of one shard; whole groups, so that shards cannot change a digit."""
-    return (group for index, group in enumerate(groups) if index % n_shards == shard)
+def _add_weights(output: Tensor, here: _Block, hidden: Tensor | None, rows: Tensor | slice) -> None:
+    """Add what the edits do to linear2, in place.
+
+    Parameters
+    ----------
+    output
+        Change of linear2's output, shape (edits, rows, d_model).
+    hidden
+        Change of the hidden units, shape (edits, rows, d_hid); None for none.
+    """
+    weight, intact = here.layer.linear2.weight, here.intact.hidden[rows]
+    for place, edit in enumerate(here.group):
+        own = edit.block == here.number
+        if not own and all(block != here.number for block, _, _ in edit.others):
+            continue
+        h = intact if hidden is None else intact + hidden[place]
+        if own and edit.family == "row":
+            output[place, :, edit.row] += (edit.scale - 1) * (h @ weight[edit.row])
+        elif own and edit.family == "column":
+            output[place] += (edit.scale - 1) * h[:, edit.column, None] * weight[:, edit.column]
+        elif own and edit.family == "ffn_down":
+            _add_scalar(output[place], here, edit, h, rows)
+        others = [(row, column) for block, row, column in edit.others if block == here.number]
+        if len(others) <= _FEW:
+            for row, column in others:
+                output[place, :, row] += weight[row, column] * (edit.scale - 1) * h[:, column]
+        else:
+            those = tuple(torch.tensor(others, device=weight.device).T)
+            part = torch.zeros_like(weight).index_put(those, weight[those])
+            output[place] += (edit.scale - 1) * F.linear(h, part)
 
 
-def _edited_sums(
-    model: nn.Module,
-    start: Prefix,
-    group: list[Edit],
-    scales: Tensor | None = None,
-    *,
-    first_token: bool = False,
-) -> Tensor:
-    """Return the edited sums before norm2, shape (GROUP · cells, tokens, d_model)."""
-    block = group[0].block
-    tokens = slice(0, 1) if first_token else slice(None)
-    base, hidden = start.pre_norm2[block][:, tokens], start.hidden[block][:, tokens]
-    weight = encoder_layers(model)[block].linear2.weight
-    n = len(group)
-    rows = torch.tensor([edit.row for edit in group], device=base.device)
-    columns = torch.tensor([edit.column for edit in group], device=base.device)
-    if scales is None:
-        scales = base.new_tensor([edit.scale for edit in group])[:, None]
-    scale = scales[..., None]
-    offset = base.new_tensor([edit.offset for edit in group])[:, None, None]
-    h = hidden[..., columns].movedim(-1, 0)
-    change = weight[rows, columns][:, None, None] * ((scale - 1) * h + offset)
-    sums = base.expand(GROUP, *base.shape).clone()
-    sums[torch.arange(n, device=base.device), :, :, rows] += change
-    return sums.flatten(0, 1)
+def _add_scalar(
+    output: Tensor, here: _Block, edit: Edit, hidden: Tensor, rows: Tensor | slice
+) -> None:
+    """Add what an edit does to one weight of linear2, in place; shapes (rows, channels)."""
+    h, weight = hidden[:, edit.column], here.layer.linear2.weight[edit.row, edit.column]
+    if edit.mode == "shuffled":
+        there = here.intact.hidden[here.shuffled, edit.column][rows]
+        output[:, edit.row] += weight * (there - h)
+        return
+    change = weight * ((edit.scale - 1) * h + edit.offset)
+    if edit.mode == "restored":
+        spikes = here.intact.norm2.input(edit.row)[rows].abs() >= edit.threshold
+        change = change.masked_fill(spikes, 0.0)
+    output[:, edit.row if edit.channel is None else edit.channel] += change
+
+
+def _add_norm(
+    change: Tensor, edits: list[tuple[int, Edit]], norm: IntactNorm, rows: Tensor | slice
+) -> None:
+    """Add what edits of γ and β do to a norm's output, in place; the input is the intact one."""
+    for place, edit in edits:
+        channel = edit.row
+        by = norm.beta[channel]
+        if edit.family.endswith("gamma"):
+            by = norm.gamma[channel] * norm.unit[rows, channel]
+        change[place, :, channel] += (edit.scale - 1) * by
+
+
+def half_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the encoder layers in bf16, for the GPU kernels."""
+    return [copy.deepcopy(layer).bfloat16() for layer in encoder_layers(model)]
+
+
+class Readout:
+    """The model's decoders in float64, so that a difference of their outputs has digits left.
+
+    Parameters
+    ----------
+    model
+        scGPT model.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._types = copy.deepcopy(model.cls_decoder).double().eval()
+        self._expression = copy.deepcopy(model.decoder).double().eval()
+
+    @torch.no_grad()
+    def types(self, cells: Tensor, change: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cell-type logits, (cells, types), and their change, (edits, cells, types)."""
+        cells = cells.double()
+        intact = self._types(cells)
+        return intact, _unless_same(self._types(cells + change) - intact, change)
+
+    @torch.no_grad()
+    def expression(
+        self, tokens: Tensor, change: Tensor, batch_embs: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return decoded expression (GEP), shape (tokens,), and its change, (edits, tokens).
+
+        A model with batch labels wants their embeddings, shape (tokens, d_model).
+        """
+        tokens = tokens.double()
+        intact = self._decode(tokens, batch_embs)
+        changed = self._decode(tokens + change, batch_embs)
+        return intact, _unless_same((changed - intact)[..., None], change)[..., 0]
+
+    def _decode(self, tokens: Tensor, batch_embs: Tensor | None) -> Tensor:
+        if batch_embs is not None:
+            batch_embs = batch_embs.double().expand(*tokens.shape[:-1], -1)
+            tokens = torch.cat([tokens, batch_embs], -1)
+        return self._expression(tokens)["pred"]
+
+
+def _unless_same(difference: Tensor, change: Tensor) -> Tensor:
+    """Return 0 where the input did not change: products of other shapes end in other digits."""
+    return torch.where(change.any(-1, keepdim=True), difference, 0.0)
+
+
+def _as_it_is(function: Callable) -> Callable:
+    return function
+
+
+@cache
+def _compiled(function: Callable) -> Callable:
+    return torch.compile(function, dynamic=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,17 @@ def cls_tokens(batch: TokenBatch) -> Tensor:
     first = torch.zeros_like(batch.padding)
     first[:, 0] = True
     return first
+
+
+def chosen_cells(batch: TokenBatch, chosen: Tensor) -> TokenBatch:
+    """Return some cells of a batch; `chosen` is bool, shape (cells,)."""
+    return TokenBatch(*[getattr(batch, each.name)[chosen] for each in fields(batch)])
+
+
+def without_cls(batch: TokenBatch) -> TokenBatch:
+    """Return a batch without `<cls>`, so that the model is never shown it."""
+    names = ("genes", "values", "target", "padding", "hidden")
+    return replace(batch, **{name: getattr(batch, name)[:, 1:] for name in names})
 
 
 def scgpt_blocks(model: nn.Module) -> list[BlockParts]:

@@ -17,15 +17,8 @@ from torch import Tensor, nn
 
 from scsw.superweight.ablate import ablate
 from scsw.superweight.norms import norms_around
-from scsw.superweight.observe import (
-    HIDDEN,
-    OUTPUT,
-    SUM,
-    Observation,
-    observe,
-    oriented_weight,
-    weight_and_bias,
-)
+from scsw.superweight.observe import HIDDEN, Observation, observe, oriented_weight
+from scsw.superweight.split_sums import split_sums
 
 COLUMNS = (
     "module block row column weight weight_z site spike_ratio hidden_ratio contribution "
@@ -156,37 +149,25 @@ def _explain(
     block: int, layer: nn.Module, seen: Observation, min_share: float, every: bool
 ) -> Iterator[dict]:
     """Yield the columns that make each channel's peaks."""
-    weight, bias = weight_and_bias(layer)
     hidden = seen.sites[f"{block}.{HIDDEN}"]
     hidden_ratio = hidden.max / (hidden.site_median() or np.nan)
-    for site in (OUTPUT, SUM):
-        name = f"{block}.{site}"
-        if name not in seen.peaks:
-            continue
-        peaks, statistics = seen.peaks[name], seen.sites[name]
-        ratio = statistics.max / (statistics.site_median() or np.nan)
-        terms = weight * peaks.hidden
-        residual = peaks.total - peaks.output
-        total = np.nansum([np.abs(residual), np.abs(bias), np.abs(terms).sum(1)], axis=0)
+    for sums in split_sums(block, layer, seen):
         with np.errstate(divide="ignore", invalid="ignore"):
-            share = terms / total[:, None]
-        for row in np.flatnonzero((total > 0) & (statistics.max > 0)):
+            share = sums.terms / sums.total[:, None]
+        for row in np.flatnonzero((sums.total > 0) & (sums.size > 0)):
             order = np.argsort(-np.abs(share[row]), kind="stable")
             columns = [c for c in order if abs(share[row, c]) >= min_share]
-            place = seen.places[statistics.max_cell[row]]
             for column in columns or (order[:1] if every else []):
                 yield {
                     "block": block,
                     "row": int(row),
                     "column": int(column),
-                    "site": site,
-                    "spike_ratio": ratio[row],
+                    "site": sums.site,
+                    "spike_ratio": sums.ratio[row],
                     "hidden_ratio": hidden_ratio[column],
                     "contribution": share[row, column],
-                    "residual_share": abs(residual[row]) / total[row],
-                    "batch": int(place[0]),
-                    "cell": int(place[1]),
-                    "token": int(statistics.max_token[row]),
+                    "residual_share": abs(sums.residual[row]) / sums.total[row],
+                    **sums.place(row),
                 }
 
 

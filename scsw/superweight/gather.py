@@ -9,11 +9,11 @@ import pandas as pd
 
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
+from scsw.superweight.profile_agreement import profile_agreement
 from scsw.superweight.stability import (
     HIDDEN,
     SITES,
     candidate_stability,
-    profile_agreement,
     spike_stability,
     spike_summary,
     start_names,
@@ -58,7 +58,7 @@ def gather_cohort(
     spike_ratio
         A channel of at least this ratio spikes.
     seed
-        Seed of the random weights that gene profiles are compared with.
+        Seed of the draws that gene profiles are compared with.
     simulated
         Whether the cohort is simulated; for the provenance.
     """
@@ -77,6 +77,7 @@ def gather_cohort(
         "spikes": [f / "search" / "spikes.parquet" for f in searched.values()],
         "candidates": [f / "search" / "candidates.parquet" for f in own],
         "profiles": [f / "search" / "profiles.parquet" for f in own],
+        "other_inputs": [f / "search" / "other_inputs.parquet" for f in own],
     }
     inputs = {f"{name}{i}": p for name, paths in read.items() for i, p in enumerate(paths)}
     parameters = {
@@ -99,6 +100,7 @@ def gather_cohort(
             "stability": candidate_stability(
                 candidates,
                 spikes[spikes["arm"] == "real"],
+                joined(read["other_inputs"]),
                 rule=spike_ratio,
                 n_seeds=len(real),
                 one_start=one_start,

@@ -69,6 +69,7 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
         "verdict": "",
         "n_causal": int(verdicts["causal"].sum()),
     }
+    n_masked = int((verdicts["verdict"] == "masked pair").sum())
     if arm.startswith("implanted"):
         return row | _judge_implant(verdicts, read_json(folder / "implant" / "sealed.json"))
     if (verdicts["verdict"] == "not assessable").all():
@@ -83,8 +84,11 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
             f"the training frequencies; {beyond}"
         )
         return row | {"passed": None, "outcome": outcome}
-    clean = row["n_causal"] == 0
-    outcome = "no candidate is causal" if clean else f"{row['n_causal']} candidates are causal"
+    clean = row["n_causal"] == 0 and n_masked == 0
+    outcome = "no candidate is causal"
+    if not clean:
+        outcome = f"{row['n_causal']} candidates are causal"
+        outcome += f" and {n_masked} are in masked pairs" if n_masked else ""
     return row | {"passed": clean, "outcome": f"{outcome}; {beyond}"}
 
 

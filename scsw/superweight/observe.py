@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from scsw.superweight.capture import capture
 from scsw.superweight.evaluating import evaluating
-from scsw.superweight.site_statistics import NewMaxima, SiteStatistics, Tokens
+from scsw.superweight.site_statistics import NewMaxima, SiteStatistics, Tokens, finish
+from scsw.superweight.to_numpy import to_numpy
 
 HIDDEN, OUTPUT, SUM = "mlp_hidden", "mlp_out", "pre_norm2"
 
@@ -50,13 +51,6 @@ class Peaks:
         self.output = torch.where(own, output[new.cell, new.token, rows].float(), self.output)
         if total is not None:
             self.total = torch.where(own, total[new.cell, new.token, rows].float(), self.total)
-
-    def finish(self) -> Peaks:
-        """Turn everything into numpy arrays."""
-        self.hidden, self.output, self.total = (
-            x.double().cpu().numpy() for x in (self.hidden, self.output, self.total)
-        )
-        return self
 
 
 @dataclass
@@ -163,12 +157,12 @@ class _Collector:
         self._sites: dict[str, SiteStatistics] = {}
         self._held: dict[int, _Held] = {}
         self._tokens: Tokens | None = None
-        self._counts: list[Tensor] = []
+        self._n_tokens: Tensor | int = 0
         self._seen: set[str] = set()
 
     def begin(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._counts.append(tokens.real.sum())
+        self._n_tokens = self._n_tokens + tokens.real.sum()
         self._seen.clear()
 
     def receive(self, name: str, x: Tensor) -> None:
@@ -213,12 +207,14 @@ class _Collector:
             raise RuntimeError(f"these hooks saw nothing, so spikes could be missed: {missing}")
 
     def finish(self, places: np.ndarray) -> Observation:
-        n_tokens = sum(int(count) for count in self._counts)
-        sites = {name: self._sites[name].finish(n_tokens) for name in self._points}
+        sites = {name: self._sites[name] for name in self._points}
+        finish(list(sites.values()), int(self._n_tokens))
         for name, site in sites.items():
             if not np.isfinite(site.max).all():
                 raise ValueError(f"{name} holds activations that are no finite numbers")
-        peaks = {name: peak.finish() for name, peak in self._peaks.items()}
+        fields = [(peak.hidden, peak.output, peak.total) for peak in self._peaks.values()]
+        arrays = iter(to_numpy([each for own in fields for each in own]))
+        peaks = {name: Peaks(next(arrays), next(arrays), next(arrays)) for name in self._peaks}
         return Observation(sites, peaks, places)
 
 

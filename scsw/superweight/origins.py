@@ -16,18 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from scsw.superweight.capture import capture
 from scsw.superweight.evaluating import evaluating
 from scsw.superweight.norms import NormsAround
-from scsw.superweight.observe import (
-    OUTPUT,
-    SUM,
-    Observation,
-    by_cell,
-    oriented_weight,
-    weight_and_bias,
-)
+from scsw.superweight.observe import Observation, by_cell, oriented_weight
+from scsw.superweight.split_sums import split_sums
 
 COLUMNS = (
     "block site row spike_ratio batch cell token share_weights share_bias share_residual "
@@ -104,34 +99,23 @@ def spike_origins(
 
 
 def _spiking(block: int, layer: nn.Module, seen: Observation, spike_ratio: float) -> list[dict]:
-    weight, bias = weight_and_bias(layer)
     rows = []
-    for site in (OUTPUT, SUM):
-        name = f"{block}.{site}"
-        if name not in seen.peaks:
-            continue
-        peaks, statistics = seen.peaks[name], seen.sites[name]
-        ratio = statistics.max / (statistics.site_median() or np.nan)
-        for row in np.flatnonzero(ratio >= spike_ratio):
-            terms = np.abs(weight[row] * peaks.hidden[row])
-            residual = peaks.total[row] - peaks.output[row]
-            total = np.nansum([terms.sum(), abs(bias[row]), abs(residual)])
-            batch, cell = seen.places[statistics.max_cell[row]]
+    for sums in split_sums(block, layer, seen):
+        for row in np.flatnonzero(sums.ratio >= spike_ratio):
+            terms, total = np.abs(sums.terms[row]), sums.total[row]
             rows.append(
                 {
                     "block": block,
-                    "site": site,
+                    "site": sums.site,
                     "row": int(row),
-                    "spike_ratio": ratio[row],
-                    "batch": int(batch),
-                    "cell": int(cell),
-                    "token": int(statistics.max_token[row]),
+                    "spike_ratio": sums.ratio[row],
+                    **sums.place(row),
                     "share_weights": terms.sum() / total,
-                    "share_bias": abs(bias[row]) / total,
-                    "share_residual": abs(residual) / total,
+                    "share_bias": abs(sums.bias[row]) / total,
+                    "share_residual": abs(sums.residual[row]) / total,
                     "top_column": int(terms.argmax()),
                     "top_column_share": terms.max() / total,
-                    "residual": residual,
+                    "residual": sums.residual[row],
                 }
             )
     return rows
@@ -192,8 +176,12 @@ class _Token:
     token: int
     channel: int
 
+    @property
+    def place(self) -> tuple[int, int]:
+        return self.cell, self.token
+
     def vector(self, module: str, side: str) -> Tensor:
-        return self.values[f"{module}:{side}"][self.cell, self.token].double().cpu()
+        return self.values[f"{module}:{side}"][self.place].double().cpu()
 
     def value(self, module: str, side: str) -> float:
         return self.vector(module, side)[self.channel].item()
@@ -228,22 +216,39 @@ def _is(token: _Token, norm: str, side: str, value: float) -> bool:
 
 def _in_norm(token: _Token, name: str) -> dict:
     """Name γ or β if one of them, and not what the norm was given, makes its output large."""
-    norm = token.model.get_submodule(name)
-    scaled, channel = token.vector(name, "output"), token.channel
+    norm, channel = token.model.get_submodule(name), token.channel
     if getattr(norm, "weight", None) is None:
         return {}
-    gamma = norm.weight.detach().double().cpu()
-    bias = getattr(norm, "bias", None)
-    beta = torch.zeros_like(gamma) if bias is None else bias.detach().double().cpu()
-    scaled = scaled - beta
-    share = (beta[channel].abs() / (beta[channel].abs() + scaled[channel].abs())).item()
+    gamma, beta, normalised = _norm_parts(norm, token.values[f"{name}:input"][token.place])
+    scaled = gamma[channel] * normalised[channel]
+    share = (beta[channel].abs() / (beta[channel].abs() + scaled.abs())).item()
     if share >= _MOST:
         return {"family": "norm_beta", "module": name, "parameter": "bias", "share": share}
-    normalised = (scaled / gamma).abs()
     stretch = (gamma[channel].abs() / gamma.abs().median()).item()
-    if stretch >= (normalised[channel] / normalised.nanmedian()).item():
+    if stretch >= (normalised[channel].abs() / normalised.abs().median()).item():
         return {"family": "norm_gamma", "module": name, "parameter": "weight", "share": 1 - share}
     return {}
+
+
+def _norm_parts(norm: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return γ as it is applied, β, and what they are applied to at one token; float64.
+
+    γ is the module's weight plus a constant, 0 in most norms but 1 in Gemma's. The norm is run with
+    a weight of 0 and of 1: the difference is the normalised input, and what is left with a weight
+    of 0, but for β, is the constant times that.
+    """
+    weight, bias = norm.weight.detach(), getattr(norm, "bias", None)
+    beta = torch.zeros_like(weight) if bias is None else bias.detach()
+    zero, one = (
+        functional_call(norm, {"weight": torch.full_like(weight, value)}, (x[None, None],))
+        .flatten()
+        .double()
+        .cpu()
+        for value in (0.0, 1.0)
+    )
+    gamma, beta, normalised = weight.double().cpu(), beta.double().cpu(), one - zero
+    constant = normalised @ (zero - beta) / (normalised @ normalised)
+    return gamma + constant.nan_to_num(), beta, normalised
 
 
 def _in_attention(token: _Token, name: str, share: float, min_share: float) -> dict:

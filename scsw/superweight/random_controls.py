@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
 from scsw.errors import ScswError
+from scsw.superweight.control_sets import free_weights
 
 
 def draw_controls(
@@ -15,6 +18,7 @@ def draw_controls(
     n_controls: int,
     scope: str,
     seed: int,
+    excluded: Iterable[tuple[int, int, int]] = (),
 ) -> pd.DataFrame:
     """Draw random scalars of the down-projections, without the candidates.
 
@@ -28,6 +32,8 @@ def draw_controls(
         As in the config: per tensor that holds a candidate, or in total over all blocks.
     seed
         Seed of the draw.
+    excluded
+        ``(block, row, column)`` of further weights that may not be drawn.
 
     Returns
     -------
@@ -35,6 +41,7 @@ def draw_controls(
         ``block, row, column``, each scalar once.
     """
     taken = set(zip(candidates["block"], candidates["row"], candidates["column"], strict=True))
+    taken |= set(excluded)
     if scope == "same_tensor":
         counts = dict.fromkeys(sorted(set(candidates["block"])), n_controls)
     else:
@@ -43,9 +50,7 @@ def draw_controls(
     drawn = []
     for block, n in counts.items():
         rows, columns = shapes[block]
-        free = np.array(
-            [i for i in range(rows * columns) if (block, *divmod(i, columns)) not in taken]
-        )
+        free = np.flatnonzero(free_weights((rows, columns), block, taken))
         if n > free.size:
             raise ScswError(
                 f"prune.n_controls asks for {n} random weights of block {block}, which has "

@@ -8,15 +8,28 @@ the integral of −dL/ds, which Simpson's rule takes from the slopes at 0, ½ an
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scsw.scgpt.forward import forward_padded
+from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.token_batch import TokenBatch
-from scsw.superweight.ablation import Edit, Prefix, groups_of_edits, logits_at_scales, prefix
+from scsw.superweight.capture import capture, encoder_points
+from scsw.superweight.edits import GROUP
 from scsw.superweight.first_order import frozen
+
+
+@dataclass
+class _Start:
+    """What one intact pass leaves: by block, the hidden units and the sum before norm2."""
+
+    padding: Tensor
+    hidden: list[Tensor]
+    sums: list[Tensor]
 
 
 def scale_gradients(
@@ -44,19 +57,16 @@ def scale_gradients(
     numpy.ndarray
         dL/ds, float64, shape (scales, weights, cells).
     """
-    edits = [Edit("", "candidate", "scale", *map(int, place)) for place in places]
-    groups = groups_of_edits(edits)
-    position = {tuple(place): index for index, place in enumerate(places.tolist())}
+    groups = _groups(places)
     parts = []
     with frozen(model):
         for batch in batches:
-            start = prefix(model, batch)
+            start = _start(model, batch)
             found = np.empty((len(scales), len(places), len(batch.labels)))
             for group in groups:
-                own = [position[edit.block, edit.row, edit.column] for edit in group]
                 for index, scale in enumerate(scales):
-                    slopes = _slopes(model, start, batch.labels, group, scale)
-                    found[index, own] = slopes.double().cpu().numpy()
+                    slopes = _slopes(model, start, batch.labels, places[group], scale)
+                    found[index, group] = slopes.double().cpu().numpy()
             parts.append(found)
     return np.concatenate(parts, axis=2)
 
@@ -88,13 +98,69 @@ def spread_over_types(labels: np.ndarray, keys: np.ndarray, n_cells: int) -> np.
     return np.sort(np.lexsort((keys, turn))[:n_cells])
 
 
+def _groups(places: np.ndarray) -> list[np.ndarray]:
+    """Return the positions of weights of one block, at most `GROUP` at a time."""
+    groups = []
+    for block in np.unique(places[:, 0]):
+        own = np.flatnonzero(places[:, 0] == block)
+        own = own[np.lexsort(places[own].T[::-1])]
+        groups += [own[first : first + GROUP] for first in range(0, own.size, GROUP)]
+    return groups
+
+
+@torch.no_grad()
+def _start(model: nn.Module, batch: TokenBatch) -> _Start:
+    layers = encoder_layers(model)
+    kept: dict[str, Tensor] = {}
+    with capture(encoder_points(layers, ["mlp_hidden", "pre_norm2"]), kept.__setitem__):
+        forward_padded(model, batch)
+    blocks = range(len(layers))
+    return _Start(
+        batch.padding,
+        [kept[f"{block}.mlp_hidden"] for block in blocks],
+        [kept[f"{block}.pre_norm2"] for block in blocks],
+    )
+
+
 def _slopes(
-    model: nn.Module, start: Prefix, labels: Tensor, group: list[Edit], scale: float
+    model: nn.Module, start: _Start, labels: Tensor, places: np.ndarray, scale: float
 ) -> Tensor:
-    """Return dL/ds of one group, shape (edits, cells)."""
-    hidden = start.hidden[group[0].block]
-    scales = hidden.new_full((len(group), len(labels)), scale, requires_grad=True)
+    """Return dL/ds of weights of one block, shape (weights, cells)."""
+    hidden = start.hidden[places[0, 0]]
+    scales = hidden.new_full((len(places), len(labels)), scale, requires_grad=True)
     with torch.enable_grad():
-        scores = logits_at_scales(model, start, group, scales)[: len(group)].double()
-        nll = F.cross_entropy(scores.flatten(0, 1), labels.repeat(len(group)), reduction="sum")
+        scores = _logits(model, start, places, scales).double()
+        nll = F.cross_entropy(scores.flatten(0, 1), labels.repeat(len(places)), reduction="sum")
     return torch.autograd.grad(nll, scales)[0]
+
+
+def _logits(model: nn.Module, start: _Start, places: np.ndarray, scales: Tensor) -> Tensor:
+    """Cell-type logits with each contribution w·h scaled, shape (weights, cells, types).
+
+    Every call has `GROUP` rows of cells, since the last digits of a product depend on its shape.
+    """
+    layers, block = encoder_layers(model), int(places[0, 0])
+    last = len(layers) - 1
+    x = layers[block].norm2(_scaled_sums(model, start, places, scales, block == last))
+    if block < last:
+        padding = start.padding.repeat(GROUP, 1)
+        for layer in layers[block + 1 : last]:
+            x = layer(x, src_key_padding_mask=padding)
+        x = layers[last].forward_cls(x, padding)
+    return model.cls_decoder(x[:, 0]).unflatten(0, (GROUP, -1))[: len(places)]
+
+
+def _scaled_sums(
+    model: nn.Module, start: _Start, places: np.ndarray, scales: Tensor, first_token: bool
+) -> Tensor:
+    """Return the changed sums before norm2, shape (GROUP · cells, tokens, d_model)."""
+    block, n = int(places[0, 0]), len(places)
+    tokens = slice(0, 1) if first_token else slice(None)
+    base, hidden = start.sums[block][:, tokens], start.hidden[block][:, tokens]
+    weight = encoder_layers(model)[block].linear2.weight
+    rows, columns = torch.from_numpy(places[:, 1:].T.copy()).to(base.device)
+    h = hidden[..., columns].movedim(-1, 0)
+    change = weight[rows, columns][:, None, None] * ((scales[..., None] - 1) * h)
+    sums = base.expand(GROUP, *base.shape).clone()
+    sums[torch.arange(n, device=base.device), :, :, rows] += change
+    return sums.flatten(0, 1)

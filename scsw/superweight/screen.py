@@ -1,4 +1,9 @@
-"""The first-order screen of a scGPT model: both losses over the discovery cells, and its table."""
+"""The first-order screen of a scGPT model: both losses over the discovery cells, and its table.
+
+One backward pass over the cells serves all weights of all blocks (`first_order_screen`). The slopes
+at three scales (`slopes`) are then taken weight by weight, so that they can be taken apart in
+several jobs; `with_slopes` puts them together. `screen` does it all.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +22,16 @@ from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.token_batch import TokenBatch
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.ablation import GROUP
+from scsw.superweight.edits import GROUP
 from scsw.superweight.first_order import CellGradients, at, cell_gradients
 from scsw.superweight.scale_gradients import scale_gradients, simpson, spread_over_types
 
 PLACE = ["block", "row", "column"]
-COLUMNS = (
-    "block row column weight loss first_order first_order_signed fisher saliency "
-    "g0 g_half g1 simpson rank"
+FIRST_ORDER = (
+    "block row column weight loss first_order first_order_signed fisher saliency rank"
 ).split()
+COLUMNS = [*FIRST_ORDER[:-1], "g0", "g_half", "g1", "simpson", "rank"]
+SLOPES = "block row column cell_type n_sample g0 g_half g1 simpson".split()
 TYPE_COLUMNS = "block row column loss cell_type n_cells first_order n_sample simpson".split()
 
 
@@ -43,11 +49,17 @@ class Screen:
     by_type
         The same weights by cell type: ``block, row, column, loss, cell_type, n_cells`` (of the
         type)``, first_order`` (signed)``, n_sample`` (of the type in the sample)``, simpson``.
+
+    Before `with_slopes` the tables lack what comes from the slopes.
     """
 
     effects: dict[str, list[np.ndarray]]
     table: pd.DataFrame
     by_type: pd.DataFrame
+
+    def places(self) -> np.ndarray:
+        """Return ``block, row, column`` of the weights whose slopes are wanted, by rank."""
+        return self.table.loc[self.table["loss"] == "nll", PLACE].to_numpy(np.int64)
 
 
 def screen(
@@ -80,11 +92,26 @@ def screen(
     ScswError
         If no cell is of a type that the model knows, or a gradient is not finite.
     """
-    rows, also = np.asarray(rows)[tokenizer.labels[rows] >= 0], list(also)
-    if rows.size == 0:
-        raise ScswError("no discovery cell is of a type that the model knows")
-    labels, keys = tokenizer.labels[rows], tokenizer.cell_keys[rows]
-    sample = rows[spread_over_types(labels, keys, settings.gradient_cells)]
+    given = {"settings": settings, "compute": compute, "device": device}
+    found = first_order_screen(model, tokenizer, rows, also=also, **given)
+    return with_slopes(found, slopes(model, tokenizer, rows, found.places(), **given))
+
+
+def first_order_screen(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    rows: np.ndarray,
+    *,
+    settings: SimpleNamespace,
+    compute: SimpleNamespace,
+    device: torch.device,
+    also: Iterable[tuple[int, int, int]] = (),
+) -> Screen:
+    """Take both losses' gradients of every weight, cell by cell; parameters are those of `screen`.
+
+    The tables of the screen have the columns that need no slopes.
+    """
+    rows, also = _scored(tokenizer, rows), list(also)
     names = _type_names(tokenizer, rows)
     effects, tables, by_type = {}, [], []
     # One loss after the other, since the sums by cell type are large.
@@ -103,22 +130,84 @@ def screen(
         places, ranks = largest(effects[loss], settings.first_order_top, also)
         table, types = _tables(loss, found, places, ranks, effects[loss])
         del found
-        if loss == "nll":
-            slopes = _slopes(model, tokenizer, sample, places, compute, device)
-            table = table.merge(_over_types(slopes), on=PLACE)
-            types = types.merge(
-                slopes[[*PLACE, "cell_type", "n_sample", "simpson"]],
-                on=[*PLACE, "cell_type"],
-                how="left",  # of a rare type the sample may hold no cell
-            )
         tables.append(table)
-        by_type.append(types)
-    types = pd.concat(by_type, ignore_index=True).assign(
-        cell_type=lambda table: table["cell_type"].map(names),
-        n_sample=lambda table: table["n_sample"].fillna(0).astype(np.int64),
-    )
-    table = pd.concat(tables, ignore_index=True)
-    return Screen(effects, table[COLUMNS], types[TYPE_COLUMNS])
+        by_type.append(types.assign(cell_type=types["cell_type"].map(names)))
+    table, types = (pd.concat(parts, ignore_index=True) for parts in (tables, by_type))
+    return Screen(effects, table[FIRST_ORDER], types)
+
+
+def slopes(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    rows: np.ndarray,
+    places: np.ndarray,
+    *,
+    settings: SimpleNamespace,
+    compute: SimpleNamespace,
+    device: torch.device,
+) -> pd.DataFrame:
+    """Return the slopes of the NLL at 0, ½ and 1 of some weights by cell type, and Simpson's sum.
+
+    No digit depends on which blocks' weights are given together.
+
+    Parameters
+    ----------
+    places
+        ``block, row, column`` of the weights, int64, shape (weights, 3).
+    model, tokenizer, rows, settings, compute, device
+        As for `screen`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``block, row, column, cell_type, n_sample`` (of the type in the sample)``, g0, g_half, g1,
+        simpson``.
+    """
+    rows = _scored(tokenizer, rows)
+    labels, keys = tokenizer.labels[rows], tokenizer.cell_keys[rows]
+    sample = rows[spread_over_types(labels, keys, settings.gradient_cells)]
+    labels, names = tokenizer.labels[sample], _type_names(tokenizer, sample)
+    # At scale 1 every edit is the intact model, so one backward pass serves all weights.
+    whole = _batches(tokenizer, sample, compute.batch_size, device)
+    intact = _gradients(model, whole, cell_type_nll).effects_of_types(places)
+    # A group stands side by side: so many cells at a time take the memory of a whole batch.
+    few = _batches(tokenizer, sample, max(1, compute.batch_size // GROUP), device)
+    at_zero, at_half = scale_gradients(model, few, places, (0.0, 0.5))
+    parts = []
+    for kind, effect in intact.items():
+        own = labels == kind
+        # `compress` keeps a weight's cells together in memory, however many weights there are: the
+        # last digit of a sum depends on that.
+        g0, g_half = (g.compress(own, axis=1).mean(1) for g in (at_zero, at_half))
+        table = _keys(places).assign(
+            cell_type=names[kind],
+            n_sample=own.sum(),
+            g0=g0,
+            g_half=g_half,
+            g1=-effect,
+            simpson=simpson(g0, g_half, -effect),
+        )
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)[SLOPES]
+
+
+def with_slopes(found: Screen, slopes: pd.DataFrame) -> Screen:
+    """Return a first-order screen whose tables hold the slopes.
+
+    Parameters
+    ----------
+    found
+        From `first_order_screen`.
+    slopes
+        Rows of `slopes` of all its `places`, in any order of blocks.
+    """
+    means = _over_types(slopes).assign(loss="nll")
+    of_types = slopes[[*PLACE, "cell_type", "n_sample", "simpson"]].assign(loss="nll")
+    # Of a rare type the sample may hold no cell, and no slope of the reconstruction is taken.
+    types = found.by_type.merge(of_types, on=[*PLACE, "loss", "cell_type"], how="left")
+    types["n_sample"] = types["n_sample"].fillna(0).astype(np.int64)
+    table = found.table.merge(means, on=[*PLACE, "loss"], how="left")
+    return Screen(found.effects, table[COLUMNS], types[TYPE_COLUMNS])
 
 
 def cell_type_nll(model: nn.Module, batch: TokenBatch) -> Tensor:
@@ -166,6 +255,14 @@ def largest(
     columns = np.array([effect.shape[1] for effect in effects])[blocks]
     within = chosen - starts[blocks]
     return np.stack([blocks, within // columns, within % columns], axis=1), rank[chosen]
+
+
+def _scored(tokenizer: Tokenizer, rows: np.ndarray) -> np.ndarray:
+    """Return the cells whose type the model knows."""
+    scored = np.asarray(rows)[tokenizer.labels[rows] >= 0]
+    if scored.size == 0:
+        raise ScswError("no discovery cell is of a type that the model knows")
+    return scored
 
 
 def _batches(
@@ -220,39 +317,6 @@ def _tables(
     return table, pd.concat(types, ignore_index=True)
 
 
-def _slopes(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    sample: np.ndarray,
-    places: np.ndarray,
-    compute: SimpleNamespace,
-    device: torch.device,
-) -> pd.DataFrame:
-    """Return the slopes at 0, ½ and 1 of each weight and type of the sample, and Simpson's sum."""
-    # At scale 1 every edit is the intact model, so one backward pass serves all weights.
-    whole = _batches(tokenizer, sample, compute.batch_size, device)
-    intact = _gradients(model, whole, cell_type_nll).effects_of_types(places)
-    # A group stands side by side: so many cells at a time take the memory of a whole batch.
-    few = _batches(tokenizer, sample, max(1, compute.batch_size // GROUP), device)
-    at_zero, at_half = scale_gradients(model, few, places, (0.0, 0.5))
-    labels, keys = tokenizer.labels[sample], _keys(places)
-    parts = []
-    for kind, effect in intact.items():
-        own = labels == kind
-        g0, g_half, g1 = at_zero[:, own].mean(1), at_half[:, own].mean(1), -effect
-        parts.append(
-            keys.assign(
-                cell_type=kind,
-                n_sample=own.sum(),
-                g0=g0,
-                g_half=g_half,
-                g1=g1,
-                simpson=simpson(g0, g_half, g1),
-            )
-        )
-    return pd.concat(parts, ignore_index=True)
-
-
 def _over_types(slopes: pd.DataFrame) -> pd.DataFrame:
     """Return of each weight the mean slopes over the sample, and Simpson's sum as Σ |of a type|."""
     names = ["g0", "g_half", "g1"]
@@ -262,7 +326,8 @@ def _over_types(slopes: pd.DataFrame) -> pd.DataFrame:
         n_sample=slopes["n_sample"],
     )
     sums = parts.groupby(PLACE).sum()
-    return sums.assign(**sums[names].div(sums["n_sample"], axis=0)).drop(columns="n_sample")
+    sums = sums.assign(**sums[names].div(sums["n_sample"], axis=0)).drop(columns="n_sample")
+    return sums.reset_index()
 
 
 def _keys(places: np.ndarray) -> pd.DataFrame:

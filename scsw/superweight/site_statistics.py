@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from scsw.superweight.kernels.site_pass import CHUNK, has_site_pass, site_pass
+from scsw.superweight.kernels.site_update import site_update
+from scsw.superweight.run_compiled import run_compiled
+from scsw.superweight.to_numpy import to_numpy
 
 # Bins of |x|: 16 to each power of two from 2^-40 to 2^40. They are cut from the bits of the float32
 # number, so that every device puts a number into the same bin, and fixed, so that histograms of
@@ -16,6 +22,7 @@ from torch import Tensor
 _OCTAVES, _PER_OCTAVE = 40, 16
 BINS = 2 * _OCTAVES * _PER_OCTAVE
 _WIDTH = BINS + 2  # below, among which is 0, and above
+_LOWEST = (127 - _OCTAVES) * _PER_OCTAVE - 1  # of a number's exponent and highest bits of fraction
 
 
 @dataclass
@@ -48,6 +55,26 @@ class Tokens:
         if self.groups:
             return torch.stack(list(self.groups.values()))
         return torch.zeros(0, len(self.real), dtype=torch.int64, device=self.real.device)
+
+    @cached_property
+    def kinds(self) -> Tensor:
+        """What `site_pass` knows of the tokens, uint8, shape (cells, tokens of whole chunks)."""
+        kinds = self.real.to(torch.uint8)
+        if self.special is not None:
+            kinds = kinds + 2 * (self.real & self.special).to(torch.uint8)
+        return F.pad(kinds, (0, -kinds.shape[1] % CHUNK))
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Real tokens of each cell, int64, shape (cells,)."""
+        return self.real.sum(1)
+
+    @cached_property
+    def n_kinds(self) -> Tensor:
+        """Number of special tokens and of others, int64, shape (2,)."""
+        n = self.real.sum()
+        n_special = 0 * n if self.special is None else (self.real & self.special).sum()
+        return torch.stack([n_special, n - n_special])
 
 
 @dataclass
@@ -83,7 +110,7 @@ class SiteStatistics:
     special
         Whether tokens are told apart into special ones and others.
     moments
-        Whether sums of powers are kept; without, only maxima and quantiles are.
+        Whether sums of powers are kept; without, only maxima and the site's median are.
 
     Attributes
     ----------
@@ -95,7 +122,8 @@ class SiteStatistics:
     top
         Cells whose largest channel this is, shape (channels,).
     histogram
-        Counts of |x|, int64, shape (channels, ``BINS + 2``).
+        Counts of |x|, int32 or int64, shape (channels, ``BINS + 2``); without moments those of all
+        channels together, shape (1, ``BINS + 2``).
     powers
         Sums of x, x², x³, x⁴ and |x|, float64, shape (5, channels).
     zeros
@@ -126,11 +154,13 @@ class SiteStatistics:
             return torch.zeros(shape, dtype=dtype, device=device)
 
         first = np.cumsum([0, *self._sizes.values()])[:-1]
-        self._first_group = torch.tensor(first, dtype=torch.int64, device=device)[:, None]
+        # Not to wait for the GPU, which would idle once for each site.
+        self._first_group = torch.from_numpy(first)[:, None].to(self._device, non_blocking=True)
         self.n_cells, self.n_tokens = 0, 0
-        self.histogram = zeros(channels, _WIDTH, dtype=torch.int64)
-        # A GPU adds 32-bit numbers in place; they go to the others before they could overflow.
-        self._recent, self._n_recent = zeros(channels, _WIDTH, dtype=torch.int32), 0
+        # A GPU counts in 32 bits; the counts go to others of 64 before they could overflow.
+        narrow = torch.int64 if self._device.type == "cpu" else torch.int32
+        self._counts, self._n_counted = zeros(_WIDTH, channels, dtype=narrow), 0
+        self._earlier: Tensor | None = None
         self._state = {
             "max": zeros(channels, dtype=torch.float32),
             "max_cell": zeros(channels, dtype=torch.int64) - 1,
@@ -156,31 +186,46 @@ class SiteStatistics:
         tokens
             What the tokens are, on the device of `x`.
         """
-        run = _compiled if self._device.type == "cuda" else _as_it_is
-        special = tokens.special if self._special else None
-        groups = tokens.stacked + self._first_group if self._sizes else None
-        self._state, new = run(add_batch)(
-            self._state, x, tokens.real, special, groups, self.n_cells, self._moments
-        )
-        self._count(x, tokens.real, run)
+        self._make_room(tokens.real.numel())
+        add = self._add_by_kernel if has_site_pass(self._device, _WIDTH) else self._add_by_torch
+        new = add(x, tokens)
         self.n_cells += len(x)
         return NewMaxima(*new)
 
-    def _count(self, x: Tensor, real: Tensor, run: Callable) -> None:
-        """Add |x| to the histogram; padding is counted as 0."""
-        if self._device.type == "cpu":
-            counts = torch.bincount(places(x, real), minlength=self.histogram.numel())
-            self.histogram += counts.view_as(self.histogram)
-            return
-        if self._n_recent + real.numel() >= 2**31:
-            self._flush()
-        run(add_to_histogram)(self._recent, x, real)
-        self._n_recent += real.numel()
+    def _add_by_kernel(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+        kept = {"moments": self._moments, "special": self._special}
+        chunks = site_pass(x, tokens.kinds, self._counts, _LOWEST, any(kept.values()))
+        groups = tokens.stacked, self._first_group
+        counted = tokens.lengths, tokens.n_kinds, self.n_cells
+        return site_update(self._state, chunks, groups, *counted, **kept)
 
-    def _flush(self) -> None:
-        self.histogram += self._recent
-        self._recent.zero_()
-        self._n_recent = 0
+    def _add_by_torch(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
+        special = tokens.special if self._special else None
+        groups = tokens.stacked + self._first_group if self._sizes else None
+        self._state, new = run_compiled(add_batch, self._device)(
+            self._state, x, tokens.real, special, groups, self.n_cells, self._moments
+        )
+        self._count(x, tokens.real)
+        return new
+
+    def _count(self, x: Tensor, real: Tensor) -> None:
+        """Add |x| to the histogram; padding may be counted as 0."""
+        if self._device.type == "cpu":
+            counts = torch.bincount(places(x, real), minlength=self._counts.numel())
+            self._counts += counts.view_as(self._counts)
+        else:
+            run_compiled(add_to_histogram, self._device)(self._counts, x, real)
+
+    def _make_room(self, n_tokens: int) -> None:
+        """Make sure that no counter can overflow while `n_tokens` are counted."""
+        if self._n_counted + n_tokens > torch.iinfo(self._counts.dtype).max:
+            self._earlier = self._all_counts().to(torch.int64, copy=True)
+            self._counts.zero_()
+            self._n_counted = 0
+        self._n_counted += n_tokens
+
+    def _all_counts(self) -> Tensor:
+        return self._counts if self._earlier is None else self._earlier + self._counts
 
     def finish(self, n_tokens: int) -> SiteStatistics:
         """Turn all sums into numpy arrays, once every batch was added.
@@ -190,11 +235,21 @@ class SiteStatistics:
         n_tokens
             Real tokens of all batches.
         """
-        self._flush()
-        self.n_tokens = n_tokens
-        self.histogram = _array(self.histogram)
-        self.histogram[:, 0] -= self.histogram.sum(1) - n_tokens  # the padding
-        state = {name: _array(value) for name, value in self._state.items()}
+        finish([self], n_tokens)
+        return self
+
+    def _take(self, state: dict[str, np.ndarray], used_bins: np.ndarray) -> None:
+        """Take over what `finish` has brought to the CPU, and the histogram."""
+        bins = slice(used_bins.min(initial=_WIDTH), used_bins.max(initial=0) + 1)
+        counts, n_counted = self._all_counts()[bins], self.n_tokens
+        if not self._moments:
+            n_counted *= counts.shape[1]
+            counts = counts.sum(1, keepdim=True)
+        counts = counts.cpu().numpy()
+        histogram = np.zeros((_WIDTH, counts.shape[1]), counts.dtype)
+        histogram[bins] = counts
+        histogram[0] -= counts.sum(0) - n_counted  # the padding
+        self.histogram = histogram.T
         for name in ("max", "max_cell", "max_token", "top", "powers", "zeros"):
             setattr(self, name, state[name])
         self.groups, first = {}, 0
@@ -205,8 +260,7 @@ class SiteStatistics:
             first += n
         if self._special:
             self.groups["token"] = {key: state[f"kind_{key}"] for key in ("max", "sum", "tokens")}
-        del self._state, self._recent
-        return self
+        del self._state, self._counts, self._earlier
 
     def site_median(self) -> float:
         """Median of |x| over real tokens and channels (positive entries where asked for).
@@ -220,7 +274,8 @@ class SiteStatistics:
 
     def quantile(self, q: float) -> np.ndarray:
         """Quantile of |x| of each channel over real tokens."""
-        return np.array([histogram_quantile(row, q) for row in self.histogram])
+        rows = np.ascontiguousarray(self.histogram)
+        return np.array([histogram_quantile(row, q) for row in rows])
 
     def mean(self) -> np.ndarray:
         """Signed mean of x of each channel over real tokens."""
@@ -252,6 +307,23 @@ class SiteStatistics:
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.powers[1] ** 2 / (self.n_tokens * self.powers[3])
+
+
+def finish(sites: Sequence[SiteStatistics], n_tokens: int) -> None:
+    """Turn all sums of all sites into numpy arrays, in few copies.
+
+    Parameters
+    ----------
+    sites
+        To which every batch was added.
+    n_tokens
+        Real tokens of all batches.
+    """
+    states = iter(to_numpy([value for site in sites for value in site._state.values()]))
+    used = to_numpy([site._all_counts().any(1) for site in sites])
+    for site, bins in zip(sites, used, strict=True):
+        site.n_tokens = n_tokens
+        site._take({name: next(states) for name in site._state}, np.flatnonzero(bins))
 
 
 def add_batch(
@@ -345,22 +417,23 @@ def _by_group(
 
 
 def places(x: Tensor, real: Tensor) -> Tensor:
-    """Return the place of each |x| in a flattened histogram; padding may be among them, as 0."""
-    channels = torch.arange(x.shape[2], device=x.device, dtype=torch.int32)
-    return (bin_of(flat_tokens(x, real).abs()) + channels * _WIDTH).flatten()
+    """Return the place of each |x| in flattened counts; padding may be among them, as 0."""
+    n = x.shape[2]
+    channels = torch.arange(n, device=x.device, dtype=torch.int32)
+    return (bin_of(flat_tokens(x, real).abs()) * n + channels).flatten()
 
 
-def add_to_histogram(histogram: Tensor, x: Tensor, real: Tensor) -> None:
+def add_to_histogram(counts: Tensor, x: Tensor, real: Tensor) -> None:
     """Count |x| of each channel, in place."""
     place = places(x, real)
-    ones = torch.ones_like(place, dtype=histogram.dtype)
-    histogram.view(-1).scatter_add_(0, place.long(), ones)
+    ones = torch.ones_like(place, dtype=counts.dtype)
+    counts.view(-1).scatter_add_(0, place.long(), ones)
 
 
 def bin_of(size: Tensor) -> Tensor:
     """Return the bin of each number, which is float32 and not negative."""
     # The exponent and the four highest bits of the fraction.
-    number = (size.contiguous().view(torch.int32) >> 19) - (127 - _OCTAVES) * _PER_OCTAVE + 1
+    number = (size.contiguous().view(torch.int32) >> 19) - _LOWEST
     return number.clamp(0, BINS + 1)
 
 
@@ -382,16 +455,3 @@ def histogram_quantile(counts: np.ndarray, q: float) -> float:
 def _edge(index: int) -> float:
     octave, part = divmod(min(index, BINS + 1) - 1, _PER_OCTAVE)
     return 2.0 ** (octave - _OCTAVES) * (1 + part / _PER_OCTAVE)
-
-
-def _array(x: Tensor) -> np.ndarray:
-    return (x.double() if x.is_floating_point() else x).cpu().numpy()
-
-
-def _as_it_is(function: Callable) -> Callable:
-    return function
-
-
-@cache
-def _compiled(function: Callable) -> Callable:
-    return torch.compile(function, dynamic=True)

@@ -2,25 +2,22 @@
 
 Models that began with the same weights can be compared by coordinates, and then only what
 fine-tuning added counts as agreement: the rest they have in common from the start. Channels of
-models that began with other weights are permuted; there gene profiles are matched, and set against
-the matching of random weights.
+models that began with other weights are permuted; see `scsw.superweight.profile_agreement`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import linear_sum_assignment
 
 from scsw.errors import ScswError
 
 SITES = ("mlp_out", "pre_norm2")  # inside a block; its output is normalised
 HIDDEN = "mlp_hidden"
 UNTUNED = ("untrained", "pretrained")
-DRAWS = 1000
+CLS = ("with_cls", "without_cls")  # the search on some discovery cells, with and without `<cls>`
 
 MODEL = ["cohort", "arm", "seed"]
 PLACE = ["block", "site", "channel"]
@@ -49,12 +46,9 @@ SUMMARY_COLUMNS = [
 CANDIDATE_COLUMNS = [
     *"cohort candidate_id n_seeds found_in share_of_seeds comparable origin".split(),
     *SHARES.values(),
-    *"passes_at_cls passes_at_genes counts_as_agreement".split(),
+    *"passes_at_cls passes_at_genes spikes_with_cls spikes_without_cls".split(),
+    "counts_as_agreement",
 ]
-AGREEMENT_COLUMNS = (
-    "cohort seed_a seed_b comparable n_candidates n_controls n_genes mean_correlation control_mean "
-    "control_low control_high p null"
-).split()
 
 
 def start_names(
@@ -163,7 +157,13 @@ def spike_summary(
 
 
 def candidate_stability(
-    candidates: pd.DataFrame, spikes: pd.DataFrame, *, rule: float, n_seeds: int, one_start: bool
+    candidates: pd.DataFrame,
+    spikes: pd.DataFrame,
+    other_inputs: pd.DataFrame,
+    *,
+    rule: float,
+    n_seeds: int,
+    one_start: bool,
 ) -> pd.DataFrame:
     """Return in how many seeds each candidate was found, and how widely its channel spikes.
 
@@ -173,6 +173,8 @@ def candidate_stability(
         Rows of ``candidates.parquet`` of the real arm, all seeds.
     spikes
         Rows of ``spikes.parquet`` of the same models.
+    other_inputs
+        Rows of ``other_inputs.parquet`` of the same models.
     rule
         A channel of at least this ratio spikes.
     n_seeds
@@ -190,6 +192,7 @@ def candidate_stability(
     table = _with_origin(_everywhere(spikes, SITES), rule, starts)
     table = table.rename(columns={"channel": "row"})
     own = candidates[[*MODEL, "candidate_id", "block", "row"]]
+    own = own.assign(**{f"spikes_{kind}": _spikes_in(own, other_inputs, kind) for kind in CLS})
     table = own.merge(table, on=[*MODEL, "block", "row"])
     # Of the two sites of a channel the one where it stands out more.
     table = table.sort_values(["ratio", "site"], ascending=[False, True], kind="stable")
@@ -217,6 +220,7 @@ def candidate_stability(
                 **{name: found[name].mean() for name in SHARES.values()},
                 "passes_at_cls": bool((found["cls_ratio"] >= rule).any()),
                 "passes_at_genes": bool((found["genes_ratio"] >= rule).any()),
+                **{f"spikes_{kind}": found[f"spikes_{kind}"].mean() for kind in CLS},
                 "counts_as_agreement": one_start and origin == "acquired" and len(passing) > 1,
             }
         )
@@ -225,155 +229,12 @@ def candidate_stability(
     return result.sort_values(order, ascending=[False, True, True], ignore_index=True)
 
 
-def gene_profiles(profiles: pd.DataFrame, weight_set: str) -> pd.DataFrame:
-    """Return one model's profiles of a set of weights as genes × weights."""
-    own = profiles[profiles["weight_set"] == weight_set]
-    return own.pivot(index="gene", columns="weight_id", values="profile")
-
-
-def matched_profiles(profiles_a: pd.DataFrame, profiles_b: pd.DataFrame) -> pd.DataFrame:
-    """Pair the weights of two models one to one by their gene profiles.
-
-    The pairs are those of the linear sum assignment with the largest total |r|, r being Pearson's
-    correlation over the genes of either model; a gene that a profile lacks counts as 0. The sign
-    is left out, since the sign of a channel means nothing across starts.
-
-    Parameters
-    ----------
-    profiles_a, profiles_b
-        Genes × weights.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``weight_a, weight_b, correlation`` (|r|), as many rows as the smaller set has weights.
-    """
-    sizes = _sizes(profiles_a, profiles_b)
-    first, second = linear_sum_assignment(sizes, maximize=True)
-    return pd.DataFrame(
-        {
-            "weight_a": profiles_a.columns.to_numpy()[first],
-            "weight_b": profiles_b.columns.to_numpy()[second],
-            "correlation": sizes[first, second],
-        }
-    )
-
-
-def profile_agreement(
-    profiles: Mapping[int, pd.DataFrame],
-    *,
-    cohort: str,
-    one_start: bool,
-    seed: int,
-    draws: int = DRAWS,
-) -> pd.DataFrame:
-    """Match the candidates' gene profiles between every two seeds, beside random weights.
-
-    Under the null, as many random weights as there are candidates are drawn from each model,
-    without replacement, and matched in the same way; in each block as many as it has candidates,
-    or, where a block holds too few random weights, from all blocks. p = (1 + number of draws with
-    a mean at least as large) / (1 + draws), one-sided.
-
-    Parameters
-    ----------
-    profiles
-        ``profiles.parquet`` of each fine-tuned model by its seed.
-    cohort
-        Written into every row.
-    one_start
-        Written as ``comparable``: models of one start may agree because they inherited it.
-    seed
-        Seed of the draws.
-    draws
-        Number of draws.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Contract ``profile_agreement.parquet``; p and the controls are NaN where a model has no
-        candidate or too few random weights.
-    """
-    rows = []
-    for a, b in combinations(sorted(profiles), 2):
-        rng = np.random.default_rng([seed, a, b])
-        keys = {"cohort": cohort, "seed_a": a, "seed_b": b, "comparable": one_start}
-        rows.append(keys | _agreement(profiles[a], profiles[b], rng, draws))
-    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
-
-
-def _agreement(a: pd.DataFrame, b: pd.DataFrame, rng: np.random.Generator, draws: int) -> dict:
-    found = [gene_profiles(table, "candidate") for table in (a, b)]
-    random = [gene_profiles(table, "random") for table in (a, b)]
-    pairs = matched_profiles(*found)
-    result = {
-        "n_candidates": len(pairs),
-        "n_controls": min(table.shape[1] for table in random),
-        "n_genes": len(found[0].index.union(found[1].index)),
-        "mean_correlation": pairs["correlation"].mean(),
-        "null": "",
-    }
-    blocks = [_blocks(table, *sets) for table, *sets in zip((a, b), found, random, strict=True)]
-    by_block = all(_enough(*own) for own in blocks)
-    if not by_block:  # one pool: every weight is of the same block
-        blocks = [(np.zeros_like(own), np.zeros_like(drawn)) for own, drawn in blocks]
-    if pairs.empty or not all(_enough(*own) for own in blocks):
-        nothing = ("control_mean", "control_low", "control_high", "p")
-        return result | dict.fromkeys(nothing, np.nan)
-    sizes = _sizes(*random)
-    means = np.empty(draws)
-    for number in range(draws):
-        drawn = sizes[np.ix_(*(_draw(*own, rng) for own in blocks))]
-        means[number] = drawn[linear_sum_assignment(drawn, maximize=True)].mean()
-    low, high = np.quantile(means, [0.05, 0.95])
-    where = "the candidates' blocks" if by_block else "all blocks"
-    return result | {
-        "control_mean": means.mean(),
-        "control_low": low,
-        "control_high": high,
-        "p": (1 + int((means >= result["mean_correlation"]).sum())) / (1 + draws),
-        "null": f"as many random weights of {where}, matched in the same way",
-    }
-
-
-def _sizes(a: pd.DataFrame, b: pd.DataFrame) -> np.ndarray:
-    """Return |r| of each weight of `a` with each of `b`; 0 where a profile does not vary."""
-    genes = a.index.union(b.index)
-    units = []
-    for table in (a, b):
-        values = table.reindex(genes).fillna(0.0).to_numpy(np.float64)
-        values = values - (values.mean(axis=0) if len(values) else 0.0)
-        norm = np.linalg.norm(values, axis=0)
-        flat = norm <= 1e-12 * np.abs(table.to_numpy(np.float64)).max(initial=1e-300)
-        units.append(np.divide(values, norm, out=np.zeros_like(values), where=~flat))
-    return np.abs(units[0].T @ units[1]).clip(max=1.0)
-
-
-def _blocks(
-    profiles: pd.DataFrame, found: pd.DataFrame, random: pd.DataFrame
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the block of each candidate and of each random weight."""
-    block = profiles.groupby(["weight_set", "weight_id"])["block"].first()
-    sets = {"candidate": found, "random": random}
-    own, drawn = (
-        np.array([block[name, weight] for weight in table.columns], dtype=int)
-        for name, table in sets.items()
-    )
-    return own, drawn
-
-
-def _enough(own: np.ndarray, drawn: np.ndarray) -> bool:
-    """Tell whether each block holds as many random weights as candidates."""
-    return all((drawn == block).sum() >= (own == block).sum() for block in set(own))
-
-
-def _draw(own: np.ndarray, drawn: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw as many random weights of each block as it has candidates."""
-    return np.concatenate(
-        [
-            rng.choice(np.flatnonzero(drawn == block), int((own == block).sum()), replace=False)
-            for block in sorted(set(own))
-        ]
-    )
+def _spikes_in(candidates: pd.DataFrame, other_inputs: pd.DataFrame, kind: str) -> list[bool]:
+    """Tell which candidates the search on other inputs found as spikes too."""
+    spiking = other_inputs[(other_inputs["kind"] == kind) & (other_inputs["found_by"] == "spike")]
+    keys = [*MODEL, "candidate_id"]
+    known = set(spiking[keys].itertuples(index=False, name=None))
+    return [key in known for key in candidates[keys].itertuples(index=False, name=None)]
 
 
 def _everywhere(spikes: pd.DataFrame, sites: Sequence[str]) -> pd.DataFrame:

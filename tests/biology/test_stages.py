@@ -71,7 +71,7 @@ def effects(donors):
     rows = [
         {**MODEL, "weight_set": weight_set, "candidate_id": candidate, "mode": mode, "scale": 0.0}
         | {"donor_id": donor, "cell_type": cell_type, "n_cells": int(rng.integers(15, 40))}
-        | {"sum_nll": rng.random() * 60 + 20, "sum_nll_intact": rng.random() * 40}
+        | {"sum_d_nll": rng.random() * 60 - 10}
         for weight_set, candidate in [("candidate", "c1"), ("candidate", "c2"), ("random", "r1")]
         for mode in ("zero", "mean")
         for donor in donors.loc[donors["split"].eq("test"), "donor_id"]
@@ -136,8 +136,8 @@ def test_effect_nll_is_summed_over_the_cell_types_of_the_class(run, effects, don
         & effects["mode"].eq("zero")
         & effects["cell_type"].isin(CLASSES["excitatory"])
     ]
-    sums = kept.groupby("donor_id")[["sum_nll", "sum_nll_intact", "n_cells"]].sum()
-    rise = (sums["sum_nll"] - sums["sum_nll_intact"]) / sums["n_cells"]
+    sums = kept.groupby("donor_id")[["sum_d_nll", "n_cells"]].sum()
+    rise = sums["sum_d_nll"] / sums["n_cells"]
     cps = donors.set_index("donor_id").loc[rise.index, "cps"]
     table = run(covariates=[])
     row = of(table, candidate_id="c2", cell_class="excitatory", measure="effect_nll", stage="cps")
@@ -147,7 +147,7 @@ def test_effect_nll_is_summed_over_the_cell_types_of_the_class(run, effects, don
 
 def test_a_scale_sweep_counts_only_full_removal(run, effects):
     expected = run()
-    sweep = effects.assign(scale=0.5, sum_nll=effects["sum_nll"] / 2)
+    sweep = effects.assign(scale=0.5, sum_d_nll=effects["sum_d_nll"] / 2)
     pd.testing.assert_frame_equal(run(effects=pd.concat([effects, sweep])), expected)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from tests.report.quantization_tables import quantization_table
 from tests.report.shape import CLASSES, Shape
 
 SITES = ("mlp_hidden", "mlp_out", "pre_norm2", "out", "attn_out")
@@ -33,13 +34,17 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "search/candidates": candidates.drop(columns="first"),
         "search/paths": _paths(candidates, rng, shape),
         "search/origins": _origins(candidates),
-        "search/data_free": _data_free(candidates),
+        "search/other_inputs": _other_inputs(candidates),
         "prune/effects": effects,
         "prune/verdicts": _verdicts(candidates, effects, arm, seed, shape),
+        "prune/pairs": _pairs(candidates),
+        "prune/recovery": _recovery(np.random.default_rng(seed), shape),
         "map/gene_scores": _genes(candidates, rng, shape),
         "enrich/pathways": _pathways(candidates, rng, shape),
         "stages/stages": _stages(candidates, rng, shape),
     }
+    if arm == "real" or arm.startswith("implanted"):
+        tables["prune/quantization"] = quantization_table(len(candidates), rng, shape)
     if shape.components:
         tables["map/components"] = _components(rng, shape)
     for table in tables.values():
@@ -145,11 +150,12 @@ def _origins(candidates: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["block", "site", "row", "spike_ratio", "family"])
 
 
-def _data_free(candidates: pd.DataFrame) -> pd.DataFrame:
+def _other_inputs(candidates: pd.DataFrame) -> pd.DataFrame:
     rows = [
         (kind, c.rank, c.candidate_id, c.found_by, c.rank != 2)
-        for kind in ("random", "constant")
+        for kind in ("with_cls", "without_cls", "random", "constant")
         for c in candidates.itertuples()
+        if kind != "without_cls" or c.rank > 1  # the first is not found without <cls>
     ]
     return pd.DataFrame(rows, columns="kind rank candidate_id found_by in_family".split())
 
@@ -183,11 +189,11 @@ def _effects(candidates: pd.DataFrame, arm: str, seed: int, rng, shape: Shape) -
                 rise = size * (0.1 if mode == "mean" else 1) * rng.uniform(0.6, 1.4)
                 n = 1 + len(kind) % 5
                 where = (edit.candidate_id, edit.family, edit.block, edit.row, edit.column)
-                sums = (n, n * (0.5 + rise), n * 0.5, n, n, [0, 1], 10, 1.0, 1.0)
-                rows.append((weight_set, *where, mode, 0.0, donor, kind, *sums))
-    names = "weight_set candidate_id family block row column mode scale donor_id cell_type n_cells"
-    names += " sum_nll sum_nll_intact n_correct n_correct_intact predicted_counts n_masked"
-    return pd.DataFrame(rows, columns=[*names.split(), "sum_sq_error", "sum_sq_error_intact"])
+                sums = (n, n * rise, n * 0.5, n, n, [0, 1], 10, 0.0, 1.0)
+                rows.append((weight_set, "", *where, mode, 0.0, 0, donor, kind, *sums))
+    names = "weight_set of candidate_id family block row column mode scale draw donor_id cell_type "
+    names += "n_cells sum_d_nll sum_nll_intact n_correct n_correct_intact predicted_counts n_masked"
+    return pd.DataFrame(rows, columns=[*names.split(), "sum_d_sq_error", "sum_sq_error_intact"])
 
 
 def _verdicts(
@@ -201,8 +207,8 @@ def _verdicts(
         means = []
         for mode in ("zero", "mean"):
             own = effects[(effects["candidate_id"] == c.candidate_id) & (effects["mode"] == mode)]
-            donors = own.groupby("donor_id")[["n_cells", "sum_nll", "sum_nll_intact"]].sum()
-            rise = (donors["sum_nll"] - donors["sum_nll_intact"]) / donors["n_cells"]
+            donors = own.groupby("donor_id")[["n_cells", "sum_d_nll"]].sum()
+            rise = donors["sum_d_nll"] / donors["n_cells"]
             means.append(float(rise.mean()))
         verdict = first if c.first else "not causal"
         unable = shape.verdicts.get(seed) == "not assessable" and arm == "real"
@@ -225,16 +231,44 @@ def _verdicts(
                 "n_controls": shape.n_controls,
                 "min_effect": shape.min_effect,
                 "detectable_effect": shape.detectable_effect,
+                "unresolved": False,
+                "wanda_n": 20,
+                "wanda_max": 0.02 * means[0],
+                "row_neighbour_n": 20,
+                "row_neighbour_max": 0.03 * means[0],
+                "noise_n": 20,
+                "noise_mean": 0.3 * means[0],
                 "structural": c.found_by == "spike",
                 "causal": verdict.startswith("causal"),
                 "verdict": verdict,
                 "reason": UNABLE if unable else "its effect is within that of random weights",
+                "partner": "",
             }
         )
     names = "rank candidate_id family block row column weight spike_ratio found_by effect_nll "
     names += "effect_low effect_high effect_mean_nll effect_accuracy effect_gep_mse p q null "
-    names += "sign_flip_p n_test_donors n_controls min_effect detectable_effect structural causal "
-    return pd.DataFrame(rows, columns=(names + "verdict reason").split())
+    names += "sign_flip_p n_test_donors n_controls min_effect detectable_effect unresolved wanda_n "
+    names += "wanda_max row_neighbour_n row_neighbour_max noise_n noise_mean structural causal "
+    return pd.DataFrame(rows, columns=(names + "verdict reason partner").split())
+
+
+def _pairs(candidates: pd.DataFrame) -> pd.DataFrame:
+    """Zero the first candidate together with each other one; the effects add up."""
+    ids = candidates["candidate_id"].tolist()
+    rows = [(ids[0], other, 0.01, 0.0, -0.001, 0.001, False) for other in ids[1:]]
+    columns = "candidate_a candidate_b effect_joint excess excess_low excess_high masked".split()
+    return pd.DataFrame(rows, columns=columns).astype({"masked": bool})
+
+
+def _recovery(rng, shape: Shape) -> pd.DataFrame:
+    rows = []
+    for scope in ("all", *[f"block {b}" for b in range(shape.n_blocks)]):
+        for score in ("spike", "hidden_spike", "weight", "wanda", "first_order"):
+            rho = float(rng.uniform(-0.2, 0.8))
+            rows.append((scope, score, shape.n_controls, 50, rho, rho - 0.1, rho + 0.1))
+    names = "scope score n n_resolved spearman spearman_low spearman_high".split()
+    more = "precision_at_10 chance_at_10 precision_at_100 chance_at_100".split()
+    return pd.DataFrame(rows, columns=names).assign(**dict.fromkeys(more, 0.1))
 
 
 def _genes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:

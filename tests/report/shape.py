@@ -36,6 +36,7 @@ class Shape:
     cohorts: tuple[str, ...] = ("simcohort",)
     type_names: tuple[str, ...] | None = None
     min_effect: float = 0.045
+    rescued: float = 0.1  # share of the cost of rounding left when the candidates are held out
     detectable_effect: float = 0.05
     genes_of_top: tuple[str, ...] = AD_GENES[:5]
     losing: tuple[str, ...] = ("min_genes", "min_counts", "max_pct_mito", "max_doublet_score")

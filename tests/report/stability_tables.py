@@ -47,6 +47,8 @@ def stability_tables(cohort: str, shape: Shape, candidates: pd.Series) -> dict[s
         share_of_regions=1.0,
         passes_at_cls=True,
         passes_at_genes=False,
+        spikes_with_cls=1.0,
+        spikes_without_cls=0.5,
         counts_as_agreement=False,
     )
     return {
@@ -131,19 +133,24 @@ def _profiles(rng, cohort: str, shape: Shape) -> pd.DataFrame:
                 "seed_a": a,
                 "seed_b": b,
                 "comparable": shape.one_start,
-                "n_candidates": shape.n_candidates,
-                "n_controls": 100,
+                "n_units": shape.n_candidates,
+                "n_controls": 20,
                 "n_genes": 900,
+                "firing_rate": 0.61 if tested else np.nan,
+                "control_firing_rate": 0.58 if tested else np.nan,
+                "mean_activation": 0.9 if tested else np.nan,
+                "control_mean_activation": 0.7 if tested else np.nan,
                 "mean_correlation": float(rng.uniform(0.2, 0.98)) if tested else np.nan,
                 "control_mean": low + 0.08 if tested else np.nan,
                 "control_low": low if tested else np.nan,
                 "control_high": low + 0.2 if tested else np.nan,
                 "p": 0.000999 if tested else np.nan,
-                "null": "as many random weights of all blocks" if tested else "",
+                "null": "like units in the place of candidates" if tested else "",
             }
         )
     columns = (
-        "cohort seed_a seed_b comparable n_candidates n_controls n_genes mean_correlation "
+        "cohort seed_a seed_b comparable n_units n_controls n_genes firing_rate "
+        "control_firing_rate mean_activation control_mean_activation mean_correlation "
         "control_mean control_low control_high p null"
     )
     return pd.DataFrame(rows, columns=columns.split())

@@ -69,6 +69,40 @@ def test_not_assessable(tmp_path):
     assert f"1 candidate could not be assessed: {reason}." in said
 
 
+def test_masked_pairs_recovery_and_unresolved_effects_are_told(tmp_path):
+    tables, numbers, read = told(tmp_path, n_candidates=3)
+    assert "Of 2 pairs of candidates zeroed together, none is a masked pair" in read["pruning"]
+    assert "Spearman correlations: spike ratio of its row" in read["pruning"]
+    assert "random weights (seed 0; of 50 the effect is above" in read["pruning"]
+    assert "beyond pairs of the best 10 candidates" in " ".join(limits.sentences(numbers))
+    tables.pairs.loc[0, "masked"] = True
+    tables.verdicts.loc[:1, ["verdict", "unresolved"]] = ["masked pair", True]
+    module = SECTIONS["pruning"][1]
+    text = " ".join(module.reading(module.numbers(tables)))
+    assert "2 “masked pair”" in text and "1 is a masked pair: ffn_down" in text
+    assert "The effects of 2 are unresolved" in text
+    tables.pairs.loc[1, "masked"] = True
+    assert "2 are masked pairs" in " ".join(module.reading(module.numbers(tables)))
+
+
+def test_what_is_like_the_strongest_candidate_is_told(tmp_path):
+    tables, _, read = told(tmp_path)
+    assert "the strongest of 20 weights of the nearest |w|·mean |h|" in read["pruning"]
+    assert "an edit of equal size in another channel" in read["pruning"]
+    tables.verdicts[["wanda_n", "row_neighbour_n", "noise_n"]] = 0
+    module = SECTIONS["pruning"][1]
+    assert "Of what is like" not in " ".join(module.reading(module.numbers(tables)))
+
+
+def test_the_methods_say_which_grades_are_held_against_noise(tmp_path):
+    _, numbers, _ = told(tmp_path)
+    assert "An informative one must also do more harm" in methods_text(numbers)
+    numbers["config"]["prune"]["noise_rule"] = "all"
+    text = methods_text(numbers)
+    assert "Either must also do more harm than edits of equal L2 norm in 20 other channels" in text
+    assert "Sun M et al." in text
+
+
 def test_no_candidate(tmp_path):
     _, numbers, read = told(tmp_path, n_candidates=0, seeds=(0, 1))
     assert "froze no candidate" in read["pruning"]

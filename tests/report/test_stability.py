@@ -53,6 +53,36 @@ def test_counts_are_those_of_the_tables(tmp_path):
     assert "The untrained model has 10 spiking positions" in text
     assert "no two regions to compare" in text and "4 donors and" in text
     assert "p < 0.05 in 1 of 1 pair" in text
+    assert "fire at 61 % of the tokens, their controls at 58 %" in text
+
+
+def test_cells_without_cls_are_told_beside_the_same_with_it(tmp_path):
+    tables = read(write_run(tmp_path, replace(SMALL, n_candidates=4)))
+    finds = tables.other_inputs
+    assert stability.numbers(tables)["cls"] == {
+        "spikes_with": 6,  # three of four candidates spike, in each of two models
+        "spikes_without": 4,
+        "spikes_both": 4,
+        "finds_with": 8,
+        "finds_without": 6,
+        "finds_both": 6,
+    }
+    text = told(tables)
+    assert "finds 6 weights that make a spike; on the same cells without the <cls>" in text
+    assert "token 4, 4 of them the same" in text
+    quiet = told(replace(tables, other_inputs=finds.assign(found_by="below_rule")))
+    assert "no weight that makes a spike, with the <cls> token or without it" in quiet
+    assert "of the 8 strongest finds below the rule with it, 6 are found without it too" in quiet
+    assert "<cls> token or" not in told(replace(tables, other_inputs=finds.iloc[:0]))
+
+
+def test_other_cohorts_are_pointed_to(tmp_path):
+    run = write_run(tmp_path, SMALL)
+    own = next(entry for entry in run.config["cohorts"] if entry["name"] == run.cohort)
+    run.config["cohorts"] = [own]
+    assert "Replication across cohorts" not in told(read(run))
+    run.config["cohorts"] = [own, own | {"name": "another"}]
+    assert "Candidates of another are matched with these by the genes" in told(read(run))
 
 
 def test_positions_count_once_over_seeds(tmp_path):

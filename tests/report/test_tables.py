@@ -45,18 +45,22 @@ def test_donors_count_alike_and_cells_within_them():
             "donor_id": ["x", "x", "y", "y"],
             "cell_type": ["A", "B", "A", "B"],
             "n_cells": [10, 30, 1, 0],
-            "sum_nll": [15.0, 30.0, 3.0, 0.0],
-            "sum_nll_intact": [5.0, 20.0, 1.0, 0.0],
+            "sum_d_nll": [10.0, 10.0, 2.0, 0.0],
         }
     )
-    # x: (45 - 25) / 40 = 0.5; y: (3 - 1) / 1 = 2.
+    # x: 20 / 40 = 0.5; y: 2 / 1 = 2.
     assert mean_effect(effects)["effect_nll"].tolist() == [1.25]
     # A: x 1.0 and y 2.0; B: x 1/3, and y has no cell of it.
     by_type = cell_type_effect(effects).set_index("cell_type")["effect_nll"]
     np.testing.assert_allclose(by_type[["A", "B"]], [1.5, 1 / 3])
 
 
-def test_only_zeroing_is_read(run):
+def test_only_zeroing_of_candidates_and_random_weights_is_read(run):
+    path = run.folder / "real" / "0" / "prune" / "effects.parquet"
+    table = pd.read_parquet(path)
+    first = table[table["mode"] == "zero"].head(1)
+    others = [first.assign(weight_set=name, of="a") for name in ("wanda", "pair", "cumulative")]
+    pd.concat([table, *others]).to_parquet(path)
     tables = read(run)
     assert len(tables.effects) == TINY.n_candidates + TINY.n_controls
     assert not tables.effects.duplicated(["candidate_id"]).any()

@@ -78,6 +78,17 @@ def test_none_causal_tells_the_smallest_effect_that_could_have_been():
     )
 
 
+def test_weights_that_matter_only_together_are_named_once():
+    pair = rows(0, "masked pair", "not causal", "masked pair")
+    pair["partner"] = ["ffn_down.b3.r1.c2", "", "ffn_down.b1.r1.c2"]
+    text = sentence(pair, seeds=[0])
+    assert text.startswith("No candidate weight was judged causal in the one fine-tuned model")
+    assert text.endswith(
+        "Zeroed together, this pair did what neither weight does alone (masked): "
+        "ffn_down.b1.r1.c2 with ffn_down.b3.r1.c2 (seed 0)."
+    )
+
+
 def test_none_causal_in_several_models_gives_the_range():
     text = sentence(
         rows(0, "not causal"), rows(1, "not causal", detectable_effect=0.1), seeds=[0, 1]

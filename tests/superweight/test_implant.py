@@ -136,9 +136,11 @@ def test_an_implant_survives_training_is_found_and_gets_its_grade(kind, tmp_path
     search(
         arm / "model", cohort, arm / "search", settings=rules["search"], compute=COMPUTE, arm=kind
     )
-    frozen, shard = arm / "search" / "candidates.parquet", arm / "prune" / "0.parquet"
-    prune(arm / "model", cohort, frozen, shard, settings=rules["prune"], compute=COMPUTE, arm=kind)
-    judge([shard], frozen, cohort, arm / "prune", **rules)
+    searched, shard = arm / "search", arm / "prune" / "0.parquet"
+    given = {"search": rules["search"], "settings": rules["prune"], "compute": COMPUTE}
+    prune(arm / "model", cohort, searched, shard, **given, arm=kind)
+    tables = {name: searched / f"{name}.parquet" for name in ("spikes", "weights")}
+    judge([shard], searched / "candidates.parquet", cohort, arm / "prune", **tables, **rules)
     judge_controls({kind: arm}, tmp_path / "controls.parquet")
     row = read_table(tmp_path / "controls.parquet").iloc[0]
     assert row["found_rank"] >= 1, row["outcome"]

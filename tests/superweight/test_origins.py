@@ -8,7 +8,7 @@ from scsw.superweight.families import other_families
 from scsw.superweight.find import find_candidates
 from scsw.superweight.norms import norms_around
 from scsw.superweight.observe import observe
-from scsw.superweight.origins import BlockParts, spike_origins
+from scsw.superweight.origins import BlockParts, _norm_parts, spike_origins
 
 D, HIDDEN, CHANNEL = 16, 24, 5
 N_BLOCKS = 2
@@ -40,6 +40,17 @@ class Block(nn.Module):
             return x + self.down(self.up(self.norm2(x)).relu())
         x = self.norm1(x + self.mixer(x))
         return self.norm2(x + self.down(self.up(x).relu()))
+
+
+class OnePlusRMSNorm(nn.Module):
+    """As in Gemma: what is normalised is multiplied by 1 + weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(D))
+
+    def forward(self, x):
+        return x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt() * (1 + self.weight)
 
 
 def network(pre=False):
@@ -119,6 +130,43 @@ def test_beta_of_the_norm_before():
     row = of(traced(model)[0], 1)
     assert (row["family"], row["module"], row["parameter"]) == ("norm_beta", "1.norm1", "bias")
     assert row["share"] > 0.9 and blamed(model, 1) == set()
+
+
+def one_plus_network():
+    model = network()
+    for block in model[:N_BLOCKS]:
+        block.norm1 = OnePlusRMSNorm().requires_grad_(False)
+    return model
+
+
+def test_a_gamma_that_is_stored_less_one():
+    model = one_plus_network()
+    model[1].norm1.weight[CHANNEL] = 80.0
+    model[1].up.weight[:, CHANNEL] = 0.0
+    row = of(traced(model)[0], 1)
+    assert (row["family"], row["module"]) == ("norm_gamma", "1.norm1")
+
+
+def test_a_small_weight_beside_zeros_is_no_large_gamma():
+    model = one_plus_network()
+    model[0].norm1.weight[CHANNEL] = 0.1  # γ is 1.1 there and 1 elsewhere
+    model[0].mixer.out.weight[CHANNEL, 3] = 200.0
+    model[0].up.weight[:, CHANNEL] = 0.0
+    row = of(traced(model, spike_ratio=4.0)[0], 0)
+    assert (row["family"], row["module"], row["column"]) == ("attn_out", "0.mixer.out", 3)
+
+
+@pytest.mark.parametrize("make", [OnePlusRMSNorm, lambda: nn.LayerNorm(D), lambda: nn.RMSNorm(D)])
+def test_gamma_as_it_is_applied(make):
+    norm, generator = make().requires_grad_(False), torch.Generator().manual_seed(3)
+    norm.weight.copy_(torch.randn(D, generator=generator))
+    if getattr(norm, "bias", None) is not None:
+        norm.bias.copy_(torch.randn(D, generator=generator))
+    x = torch.randn(D, generator=generator)
+    gamma, beta, normalised = _norm_parts(norm, x)
+    expected = norm.weight.double() + isinstance(norm, OnePlusRMSNorm)
+    torch.testing.assert_close(gamma, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(gamma * normalised + beta, norm(x).double(), rtol=1e-5, atol=1e-5)
 
 
 def test_the_bias_of_the_down_projection():

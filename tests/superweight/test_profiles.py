@@ -1,5 +1,6 @@
-"""Gene profiles of weights, against a loop over every token."""
+"""Gene profiles of hidden units, against a loop over every token."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -9,8 +10,9 @@ from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.init import init
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
-from scsw.superweight.discovery import DiscoveryCells
-from scsw.superweight.profiles import profile_table
+from scsw.superweight.discovery import DiscoveryCells, real_tokens, scgpt_blocks
+from scsw.superweight.observe import observe
+from scsw.superweight.profiles import COLUMNS, candidate_units, profile_table
 from tests.tiny import model_settings, write_cohort
 
 
@@ -25,20 +27,36 @@ def given(tmp_path_factory):
     return model, DiscoveryCells(cells, tokenizer, 5, torch.device("cpu"))
 
 
-FAMILY = pd.DataFrame({"block": [0, 2], "row": [3, 7], "column": [4, 1]}).assign(
-    candidate_id=["ffn_down.b0.r3.c4", "ffn_down.b2.r7.c1"], weight=0.0
+FAMILY = pd.DataFrame(  # two weights of one column are one unit
+    {"block": [0, 2, 2], "row": [3, 7, 8], "column": [4, 1, 1]}
 )
 
 
-def table(given, min_cells=1, seed=0):
-    return profile_table(*given, FAMILY, n_random=6, min_cells=min_cells, seed=seed)
+def units_of(given, seed=0):
+    model, cells = given
+    blocks = scgpt_blocks(model)
+    seen = observe(
+        model,
+        cells,
+        [block.down for block in blocks],
+        [block.norms.after for block in blocks],
+        forward=forward_padded,
+        token_mask=real_tokens,
+        moments=True,
+    )
+    return candidate_units(FAMILY, seen, n_controls=3, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def units(given):
+    return units_of(given)
 
 
 @torch.no_grad()
 def by_hand(model, cells):
-    """Return w·h of each token of each gene, by weight and gene."""
+    """Return each unit's activation at its tokens: by unit and gene, and by unit of all tokens."""
     names = dict(zip(cells.tokenizer.token_ids.tolist(), cells.cells.var_names, strict=True))
-    found = {}
+    of_genes, of_all = {}, {}
     for cell in range(len(cells.tokenizer)):
         batch = cells.tokenizer.batch([cell])
         hidden, hooks = {}, []
@@ -51,40 +69,52 @@ def by_hand(model, cells):
         forward_padded(model, batch)
         for hook in hooks:
             hook.remove()
-        for own in FAMILY.itertuples():
-            weight = encoder_layers(model)[own.block].linear2.weight[own.row, own.column]
-            for place, token in enumerate(batch.genes[0].tolist()):
-                if token in names:
-                    term = (weight * hidden[own.block][0, place, own.column]).item()
-                    found.setdefault((own.candidate_id, names[token]), []).append(term)
-    return found
+        for block, values in hidden.items():
+            for column in range(values.shape[2]):
+                own = values[0, :, column].tolist()
+                of_all.setdefault((block, column), []).extend(own)
+                for token, value in zip(batch.genes[0].tolist(), own, strict=True):
+                    if token in names:
+                        of_genes.setdefault((block, column, names[token]), []).append(value)
+    return of_genes, of_all
 
 
-def test_profiles_are_means_over_a_genes_tokens(given):
-    profiles, terms = table(given), by_hand(*given)
-    own = profiles[profiles["weight_set"] == "candidate"]
-    assert {(r.weight_id, r.gene) for r in own.itertuples()} == set(terms)
-    for row in own.itertuples():
-        own_terms = terms[row.weight_id, row.gene]
-        assert row.profile == pytest.approx(sum(own_terms) / len(own_terms), abs=1e-6, rel=1e-4)
+@pytest.fixture(scope="module")
+def terms(given):
+    return by_hand(*given)
 
 
-def test_rare_genes_are_left_out(given):
-    counts = {gene: len(each) for (_, gene), each in by_hand(*given).items()}
+def test_profiles_are_means_over_a_genes_tokens(given, units, terms):
+    profiles = profile_table(*given, units, min_cells=1)
+    of_genes, _ = terms
+    assert len(profiles) == len(units) * len({gene for *_, gene in of_genes})
+    for row in profiles.itertuples():
+        own = of_genes[row.block, row.column, row.gene]
+        assert row.profile == pytest.approx(sum(own) / len(own), abs=1e-6, rel=1e-4)
+
+
+def test_units_are_told_by_how_often_and_how_strongly_they_fire(units, terms):
+    _, of_all = terms
+    for unit in units.itertuples():
+        own = np.array(of_all[unit.block, unit.column])
+        assert unit.firing_rate == pytest.approx((own > 0).mean())
+        assert unit.mean_activation == pytest.approx(own.mean(), rel=1e-4, abs=1e-7)
+    assert units["firing_rate"].between(0.01, 0.99).any()
+    own = units[units["unit_set"] == "candidate"]
+    assert own[["block", "column"]].values.tolist() == [[0, 4], [2, 1]]
+    controls = units[units["unit_set"] == "control"].groupby(["block", "of"]).size()
+    assert controls.to_dict() == {(0, 4): 2, (2, 1): 2}  # a tenth of 24 units
+
+
+def test_rare_genes_are_left_out(given, units, terms):
+    counts = {gene: len(each) for (block, _, gene), each in terms[0].items() if block == 0}
     limit = sorted(counts.values())[len(counts) // 2]
-    kept = table(given, min_cells=limit)
+    kept = profile_table(*given, units, min_cells=limit)
     assert set(kept["gene"]) == {gene for gene, n in counts.items() if n >= limit}
     assert 0 < kept["gene"].nunique() < len(counts)
-    assert (kept.groupby("weight_id").size() == kept["gene"].nunique()).all()
+    assert (kept.groupby(["block", "column"]).size() == kept["gene"].nunique()).all()
 
 
-def test_random_weights_are_of_every_block_and_drawn_by_the_seed(given):
-    first = table(given)
-    random = first[first["weight_set"] == "random"]
-    assert random.groupby("block")["weight_id"].nunique().to_dict() == {0: 2, 1: 2, 2: 2}
-    pd.testing.assert_frame_equal(first, table(given), check_exact=True)
-    other = table(given, seed=1)
-    assert set(other["weight_id"]) != set(first["weight_id"])
-    mine = other[other["weight_set"] == "candidate"].reset_index(drop=True)
-    known = first[first["weight_set"] == "candidate"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(mine, known, check_exact=True)
+def test_a_family_without_candidates_has_an_empty_table(given, units):
+    none = profile_table(*given, units.iloc[:0], min_cells=1)
+    assert none.empty and list(none.columns) == COLUMNS

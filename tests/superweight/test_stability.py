@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +13,19 @@ from scsw.errors import ScswError
 from scsw.files import read_table, write_table
 from scsw.settings import section_settings
 from scsw.superweight.gather import gather_cohort
+from scsw.superweight.profile_agreement import COLUMNS as AGREEMENT_COLUMNS
+from scsw.superweight.profile_agreement import profile_agreement
 from scsw.superweight.search import search
 from scsw.superweight.stability import (
-    AGREEMENT_COLUMNS,
     CANDIDATE_COLUMNS,
     SPIKE_COLUMNS,
     SUMMARY_COLUMNS,
     candidate_stability,
-    matched_profiles,
-    profile_agreement,
     spike_stability,
     spike_summary,
     start_names,
 )
+from tests.superweight.unit_profiles import profiles_of
 from tests.tiny import COMPUTE, SIZES
 
 RULE = 20.0
@@ -70,6 +69,16 @@ def candidates_of(seed, *places):
     return table.assign(cohort="x", arm="real", seed=seed)
 
 
+def other_inputs_of(seed, with_cls=(), without_cls=(), below=()):
+    """Return the finds on cells with and without `<cls>`: spikes, and `below` in both."""
+    rows = [("with_cls", name, "spike") for name in with_cls]
+    rows += [("without_cls", name, "spike") for name in without_cls]
+    rows += [(kind, name, "below_rule") for kind in ("with_cls", "without_cls") for name in below]
+    table = pd.DataFrame(rows, columns=["kind", "candidate_id", "found_by"])
+    return table.assign(cohort="x", arm="real", seed=seed)
+
+
+NO_OTHER_INPUTS = other_inputs_of(0)
 OLD, NEW, ONCE = (0, "mlp_out", 1), (1, "mlp_out", 2), (1, "pre_norm2", 3)
 
 
@@ -196,7 +205,14 @@ def test_candidates_over_seeds(three_seeds):
         ]
     )
     real = three_seeds[three_seeds["arm"] == "real"]
-    table = candidate_stability(found, real, rule=RULE, n_seeds=3, one_start=True)
+    other = pd.concat(
+        [
+            other_inputs_of(0, ["ffn_down.b1.r2.c5"], ["ffn_down.b0.r1.c7"]),
+            other_inputs_of(1, ["ffn_down.b1.r2.c5", "ffn_down.b0.r1.c7"], ["ffn_down.b0.r1.c7"]),
+            other_inputs_of(2, below=["ffn_down.b0.r1.c7"]),
+        ]
+    )
+    table = candidate_stability(found, real, other, rule=RULE, n_seeds=3, one_start=True)
     assert list(table.columns) == CANDIDATE_COLUMNS
     table = table.set_index("candidate_id")
     old, new, once, quiet = (
@@ -208,6 +224,8 @@ def test_candidates_over_seeds(three_seeds):
     assert new["counts_as_agreement"]
     assert new["share_of_donors"] == (1 + 0.75) / 2 and new["share_of_cell_types"] == 0.75
     assert new["passes_at_cls"] and new["passes_at_genes"]  # at genes in seed 0 alone
+    assert (new["spikes_with_cls"], new["spikes_without_cls"]) == (1, 0)
+    assert (old["spikes_with_cls"], old["spikes_without_cls"]) == (1 / 3, 2 / 3)
     assert once["origin"] == "acquired" and not once["counts_as_agreement"]
     assert quiet["origin"] == "not a spike" and quiet["share_of_donors"] == 0
     assert not quiet["counts_as_agreement"] and not quiet["passes_at_cls"]
@@ -218,7 +236,9 @@ def test_candidates_over_seeds(three_seeds):
 def test_the_same_coordinate_of_two_starts_is_two_candidates():
     spikes = pd.concat([model_spikes(seed=seed, high=[NEW]) for seed in (0, 1)])
     found = pd.concat([candidates_of(seed, (1, 2, 5)) for seed in (0, 1)])
-    table = candidate_stability(found, spikes, rule=RULE, n_seeds=2, one_start=False)
+    table = candidate_stability(
+        found, spikes, NO_OTHER_INPUTS, rule=RULE, n_seeds=2, one_start=False
+    )
     assert table["found_in"].tolist() == ["0", "1"]
     assert table["share_of_seeds"].tolist() == [0.5, 0.5]
     assert not table["comparable"].any() and not table["counts_as_agreement"].any()
@@ -226,109 +246,9 @@ def test_the_same_coordinate_of_two_starts_is_two_candidates():
 
 def test_no_candidate_gives_the_columns():
     table = candidate_stability(
-        candidates_of(0), model_spikes(), rule=RULE, n_seeds=1, one_start=True
+        candidates_of(0), model_spikes(), NO_OTHER_INPUTS, rule=RULE, n_seeds=1, one_start=True
     )
     assert table.empty and list(table.columns) == CANDIDATE_COLUMNS
-
-
-def test_matching_is_that_of_brute_force():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(30, 4)), rng.normal(size=(30, 4))
-    names = [f"g{i}" for i in range(30)]
-    frames = [pd.DataFrame(x, names, list("pqrs")) for x in (a, b)]
-    sizes = np.abs(np.corrcoef(a.T, b.T)[:4, 4:])
-    best = max(permutations(range(4)), key=lambda order: sizes[range(4), order].sum())
-    found = matched_profiles(*frames)
-    np.testing.assert_allclose(found["correlation"], sizes[range(4), best])
-    assert found["weight_b"].tolist() == [list("pqrs")[i] for i in best]
-
-
-def test_a_gene_that_a_profile_lacks_is_zero_and_a_flat_profile_agrees_with_none():
-    a = pd.DataFrame({"x": [1.0, 2.0]}, ["g1", "g2"])
-    b = pd.DataFrame({"y": [2.0, 5.0]}, ["g2", "g3"])
-    found = matched_profiles(a, b)["correlation"].item()
-    assert found == pytest.approx(abs(np.corrcoef([1, 2, 0], [0, 2, 5])[0, 1]))
-    flat = pd.DataFrame({"y": [0.1, 0.1]}, ["g1", "g2"])
-    assert matched_profiles(a, flat)["correlation"].item() == 0
-    assert matched_profiles(a, flat.iloc[:, :0]).empty
-
-
-def profiles_of(rng, planted, n_random=20, blocks=2):
-    """Return a model's profiles: its candidates are `planted`, genes × weights."""
-    names = [f"g{i}" for i in range(len(planted))]
-    parts = []
-    for kind, values in {
-        "candidate": planted,
-        "random": rng.normal(size=(len(planted), n_random)),
-    }.items():
-        for number, column in enumerate(values.T):
-            table = pd.DataFrame({"gene": names, "profile": column})
-            block = number % blocks
-            name = f"ffn_down.b{block}.r{number}.c{kind[0]}"
-            parts.append(table.assign(weight_set=kind, weight_id=name, block=block))
-    return pd.concat(parts, ignore_index=True)
-
-
-def test_permuted_channels_are_found_again_by_their_profiles():
-    rng = np.random.default_rng(1)
-    planted = rng.normal(size=(60, 4))
-    mixed = -planted[:, [2, 0, 3, 1]] + 0.1 * rng.normal(size=(60, 4))
-    models = {0: profiles_of(rng, planted), 1: profiles_of(rng, mixed)}
-    models[2] = profiles_of(rng, rng.normal(size=(60, 4)))
-    options = {"cohort": "x", "one_start": False, "seed": 0, "draws": 199}
-    table = profile_agreement(models, **options)
-    assert list(table.columns) == AGREEMENT_COLUMNS
-    same, *other = table.itertuples()
-    assert (same.seed_a, same.seed_b, same.n_candidates, same.n_genes) == (0, 1, 4, 60)
-    assert same.mean_correlation > 0.98 and same.p == 1 / 200
-    assert same.control_high < 0.5 and same.control_low <= same.control_mean <= same.control_high
-    assert same.null.startswith("as many random weights of the candidates' blocks")
-    assert all(row.p > 0.05 and row.mean_correlation < 0.5 for row in other)
-    pd.testing.assert_frame_equal(table, profile_agreement(models, **options))
-
-
-def test_the_p_value_is_that_of_every_draw():
-    """With one candidate and all pairs as likely, p tends to the share of pairs as large."""
-    rng = np.random.default_rng(2)
-    planted = rng.normal(size=(25, 1))
-    close = planted * 0.4 + rng.normal(size=(25, 1))
-    models = {
-        seed: profiles_of(rng, x, n_random=12, blocks=1)
-        for seed, x in {0: planted, 1: close}.items()
-    }
-    row = profile_agreement(models, cohort="x", one_start=True, seed=3, draws=4000).iloc[0]
-    drawn = [
-        models[seed].query("weight_set == 'random'").pivot(index="gene", columns="weight_id")
-        for seed in (0, 1)
-    ]
-    values = [table["profile"].to_numpy().T for table in drawn]
-    pairs = np.abs(np.corrcoef(*values)[:12, 12:])
-    exact = (pairs >= row["mean_correlation"]).mean()
-    assert 0.01 < exact < 0.6
-    assert row["p"] == pytest.approx(exact, abs=4 * np.sqrt(exact / 4000))
-    assert row["control_mean"] == pytest.approx(pairs.mean(), abs=0.02)
-
-
-def test_random_weights_of_all_blocks_serve_where_a_block_has_too_few():
-    rng = np.random.default_rng(3)
-    models = {seed: profiles_of(rng, rng.normal(size=(20, 3)), 4) for seed in (0, 1)}
-    for table in models.values():
-        table.loc[table["weight_set"] == "candidate", "block"] = 0  # 3 there, 2 random weights
-    row = profile_agreement(models, cohort="x", one_start=False, seed=0, draws=20).iloc[0]
-    assert "all blocks" in row["null"] and np.isfinite(row["p"])
-    few = {seed: profiles_of(rng, rng.normal(size=(20, 3)), 2) for seed in (0, 1)}
-    row = profile_agreement(few, cohort="x", one_start=False, seed=0, draws=20).iloc[0]
-    assert np.isnan(row["p"]) and row["null"] == "" and row["mean_correlation"] > 0
-
-
-def test_one_seed_gives_no_pair_and_no_candidate_no_p():
-    rng = np.random.default_rng(4)
-    options = {"cohort": "x", "one_start": True, "seed": 0, "draws": 20}
-    alone = profile_agreement({0: profiles_of(rng, rng.normal(size=(9, 2)))}, **options)
-    assert alone.empty and list(alone.columns) == AGREEMENT_COLUMNS
-    none = {seed: profiles_of(rng, np.empty((9, 0))) for seed in (0, 1)}
-    row = profile_agreement(none, **options).iloc[0]
-    assert row["n_candidates"] == 0 and np.isnan(row["p"]) and np.isnan(row["mean_correlation"])
 
 
 @pytest.fixture
@@ -344,6 +264,7 @@ def folders(tmp_path, three_seeds):
             "search/spikes": spikes,
             "search/candidates": found,
             "search/profiles": profiles_of(rng, planted),
+            "search/other_inputs": other_inputs_of(seed, with_cls=["ffn_down.b1.r2.c5"]),
             "prune/verdicts": found,
             "enrich/pathways": found,
             "stages/stages": found,
@@ -368,7 +289,7 @@ def test_gather_writes_the_tables(folders, tmp_path):
     assert tables["spike_stability"]["counts_as_agreement"].sum() == 2
     assert len(tables["spike_summary"]) == 5
     assert tables["profile_agreement"]["mean_correlation"].tolist() == pytest.approx([1, 1, 1])
-    assert tables["profile_agreement"]["p"].eq(1 / 1001).all()
+    assert tables["profile_agreement"]["p"].lt(0.05).all()
     record = (tmp_path / "out" / "gather.provenance.json").read_text()
     assert "profiles.parquet" in record and '"spike_ratio": 20.0' in record
 
@@ -389,6 +310,7 @@ def test_the_page_lists_the_same_columns():
 def test_tables_of_a_real_search(tuned, tmp_path):
     """The search's own tables, of a model beside its start, twice as if of two seeds."""
     low = {"spike_ratio": 3.0, "max_candidates": 6, "profile_min_cells": 1}
+    low |= {"first_order_top": 30, "gradient_cells": 9}
     settings = section_settings("search", low)
     folders = {seed: tmp_path / "real" / str(seed) for seed in (0, 1)}
     for seed, folder in folders.items():
@@ -427,9 +349,11 @@ def test_tables_of_a_real_search(tuned, tmp_path):
     largest = real[["cls_ratio", "genes_ratio"]].max(axis=1)
     np.testing.assert_allclose(largest, real["ratio"])
     found = pd.concat([read_table(folders[s] / "search" / "candidates.parquet") for s in (0, 1)])
-    candidates = candidate_stability(found, spikes, rule=3.0, n_seeds=2, one_start=True)
+    other = pd.concat([read_table(folders[s] / "search" / "other_inputs.parquet") for s in (0, 1)])
+    candidates = candidate_stability(found, spikes, other, rule=3.0, n_seeds=2, one_start=True)
     assert candidates["share_of_seeds"].eq(1).all()
     assert candidates["counts_as_agreement"].any()
     profiles = {s: read_table(folders[s] / "search" / "profiles.parquet") for s in (0, 1)}
     row = profile_agreement(profiles, cohort="x", one_start=True, seed=0, draws=50).iloc[0]
-    assert row["mean_correlation"] == pytest.approx(1) and row["n_candidates"] == 6
+    assert row["mean_correlation"] == pytest.approx(1)
+    assert row["n_units"] == found.query("seed == 0").drop_duplicates(["block", "column"]).shape[0]

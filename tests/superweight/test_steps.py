@@ -15,8 +15,10 @@ from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from scsw.superweight.implant import CONTRIBUTION, KINDS, implant
 from scsw.superweight.judge_controls import judge_controls
-from scsw.superweight.prune import gather, prune
+from scsw.superweight.prune import prune
 from scsw.superweight.search import search
+from scsw.superweight.shards import gather
+from scsw.superweight.statistics import EDIT
 from scsw.superweight.verdicts import judge
 from tests.tiny import COMPUTE
 
@@ -24,7 +26,10 @@ SMALL = {"first_order_top": 30, "gradient_cells": 24}
 SEARCH = section_settings("search", {"max_candidates": 6, "first_order": 2, **SMALL})
 SITES = ["attn_heads", "attn_out", "mlp_hidden", "mlp_out", "pre_norm2", "out"]
 SITES += [f"norm{number}_{name}" for number in (1, 2) for name in ("gamma", "beta")]
-PRUNE = section_settings("prune", {"n_controls": 119, "control_scope": "all_blocks", "shards": 2})
+PRUNE = section_settings(
+    "prune",
+    {"n_controls": 119, "control_scope": "all_blocks", "shards": 2, "n_matched": 5, "n_noise": 5},
+)
 STATISTICS = section_settings("statistics", {"bootstrap": 500})
 CPU = torch.device("cpu")
 
@@ -43,8 +48,9 @@ def pruned(tuned, searched, tmp_path_factory):
         prune(
             tuned.model,
             tuned.cohort,
-            searched / "candidates.parquet",
+            searched,
             out / f"{shard}.parquet",
+            search=SEARCH,
             settings=PRUNE,
             compute=COMPUTE,
             shard=shard,
@@ -100,7 +106,7 @@ def test_search_gives_the_same_table_twice(searched, tuned, tmp_path):
         pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 
-@pytest.mark.parametrize("name", ["candidates", "spikes", "first_order", "paths", "data_free"])
+@pytest.mark.parametrize("name", ["candidates", "spikes", "first_order", "paths", "other_inputs"])
 def test_the_search_does_not_depend_on_the_batch_size(searched, tuned, tmp_path_factory, name):
     out = tmp_path_factory.getbasetemp() / "search-by-5"
     if not out.exists():
@@ -129,14 +135,16 @@ def test_what_spikes_in_the_start_is_told(tuned, tmp_path):
 
 def test_prune_measures_what_the_model_does(tuned, searched, pruned):
     effects = gather([pruned / "0.parquet", pruned / "1.parquet"])
-    assert effects.groupby("weight_set")["candidate_id"].nunique().to_dict() == {
-        "candidate": 6,
-        "random": 119,
-    }
-    edited = effects.groupby(["weight_set", "candidate_id", "mode"])[["n_cells", "n_masked"]].sum()
+    found = effects.groupby("weight_set")["candidate_id"].nunique()
+    families = read_table(searched / "families.parquet")
+    assert found["candidate"] == 6 and found["random"] == 119
+    assert found["family"] == families["candidate_id"].nunique() > 0
+    edited = effects.groupby([*EDIT])[["n_cells", "n_masked"]].sum()
     assert (edited["n_cells"] == len(tuned.tokenizer)).all()
-    assert (edited.loc["random", "n_masked"] == 0).all()
-    assert (edited.loc["candidate", "n_masked"] > 0).all()
+    assert (edited.xs("random")["n_masked"] == 0).all()
+    alone = edited.xs("candidate")
+    assert (alone.xs("zero", level="mode")["n_masked"] > 0).all()
+    assert (alone.xs("scale", level="mode")["n_masked"] == 0).all()
     # Against zero-and-rerun with the package's own forward pass.
     best = read_table(searched / "candidates.parquet").iloc[0]
     model = load_model(tuned.model)
@@ -154,7 +162,7 @@ def test_prune_measures_what_the_model_does(tuned, searched, pruned):
     own = effects[(effects["candidate_id"] == best["candidate_id"]) & (effects["mode"] == "zero")]
     own = own[own["weight_set"] == "candidate"]
     assert own["sum_nll_intact"].sum() == pytest.approx(intact, rel=1e-5)
-    assert own["sum_nll"].sum() == pytest.approx(nll(), rel=1e-5)
+    assert own["sum_d_nll"].sum() == pytest.approx(nll() - intact, rel=1e-4)
     assert np.stack(own["predicted_counts"]).sum() == len(rows)
 
 
@@ -163,8 +171,9 @@ def test_shards_do_not_change_a_digit(tuned, searched, pruned, tmp_path):
     prune(
         tuned.model,
         tuned.cohort,
-        searched / "candidates.parquet",
+        searched,
         tmp_path / "all.parquet",
+        search=SEARCH,
         settings=one,
         compute=COMPUTE,
     )
@@ -179,16 +188,16 @@ def test_the_batch_size_changes_at_most_the_last_digits(tuned, searched, pruned,
         prune(
             tuned.model,
             tuned.cohort,
-            searched / "candidates.parquet",
+            searched,
             tmp_path / f"{shard}.parquet",
+            search=SEARCH,
             settings=PRUNE,
             compute=other,
             shard=shard,
         )
     a = gather([pruned / "0.parquet", pruned / "1.parquet"])
     b = gather([tmp_path / "0.parquet", tmp_path / "1.parquet"])
-    change = [t["sum_nll"] - t["sum_nll_intact"] for t in (a, b)]
-    assert change[0].to_numpy() == pytest.approx(change[1].to_numpy(), abs=1e-5)
+    assert a["sum_d_nll"].to_numpy() == pytest.approx(b["sum_d_nll"].to_numpy(), rel=1e-4, abs=1e-6)
 
 
 def test_verdicts_of_the_model(tuned, searched, pruned, tmp_path):
@@ -197,10 +206,16 @@ def test_verdicts_of_the_model(tuned, searched, pruned, tmp_path):
         searched / "candidates.parquet",
         tuned.cohort,
         tmp_path,
+        spikes=searched / "spikes.parquet",
+        weights=searched / "weights.parquet",
         search=SEARCH,
         prune=PRUNE,
         statistics=STATISTICS,
     )
+    pairs, recovery = (read_table(tmp_path / f"{name}.parquet") for name in ("pairs", "recovery"))
+    assert len(pairs) == 15 and pairs["effect_joint"].notna().all()  # of six candidates
+    pooled = recovery[recovery["scope"] == "all"].set_index("score")
+    assert pooled["n"].eq(119).all() and pooled["spearman"].between(-1, 1).all()
     table = read_table(tmp_path / "verdicts.parquet")
     assert table["n_test_donors"].eq(12).all() and table["n_controls"].eq(119).all()
     assert table["effect_low"].le(table["effect_nll"]).all()
@@ -268,6 +283,7 @@ def arm_folder(root, arm, verdicts, sealed=None):
     [
         ("untrained", "not causal", True, None),
         ("untrained", "causal, constant", False, None),
+        ("untrained", "masked pair", False, None),
         ("shuffled", "not causal", True, None),
         ("shuffled", "not assessable", None, None),
         ("implanted_constant", "causal, constant", True, 1),
@@ -310,8 +326,9 @@ def test_a_shard_without_edits_is_refused(tuned, searched, tmp_path):
         prune(
             tuned.model,
             tuned.cohort,
-            searched / "candidates.parquet",
+            searched,
             tmp_path / "x.parquet",
+            search=SEARCH,
             settings=many,
             compute=COMPUTE,
             shard=98,

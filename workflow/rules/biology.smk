@@ -103,7 +103,7 @@ rule gather:
         searched=lambda w: [
             f"{f}/search/{table}.parquet"
             for f in real_folders(w.cohort)
-            for table in ("spikes", "candidates", "profiles")
+            for table in ("spikes", "candidates", "profiles", "other_inputs")
         ]
         + [f"{f}/search/spikes.parquet" for f in control_folders(w.cohort)],
     output:

@@ -21,6 +21,10 @@ RUN = f"{CONFIG['results']}/{CONFIG['run']}"
 COHORTS = {cohort["name"]: cohort for cohort in CONFIG["cohorts"]}
 MODEL = f"{RUN}/{{cohort}}/{{arm}}/{{seed}}"
 SIMULATED = "--simulated" if CONFIG["simulated"] else ""
+SCREEN_FILES = [
+    f"{MODEL}/search/screen/{name}"
+    for name in ("spiking.parquet", "first_order.parquet", "by_type.parquet", "effects.npz")
+]
 UNTUNED = ("untrained", "pretrained")
 IMPLANTED = ("implanted_constant", "implanted_informative")
 
@@ -60,6 +64,13 @@ def real_folders(cohort):
 
 def control_folders(cohort):
     return [f"{RUN}/{cohort}/{arm}/{seeds(cohort)[0]}" for arm in control_arms(cohort)]
+
+
+def quantized_folders(cohort):
+    """Models whose weights are rounded: the fine-tuned ones and those with an implanted weight."""
+    return real_folders(cohort) + [
+        folder for folder in control_folders(cohort) if Path(folder).parent.name in IMPLANTED
+    ]
 
 
 def tables_of(cohort):
@@ -132,6 +143,18 @@ def model_of(wildcards):
 def searched_start(wildcards):
     """The folder that a fine-tuned model started from: what spikes there is inherited."""
     return [] if wildcards.arm in UNTUNED else start_of(wildcards)
+
+
+def screened(wildcards):
+    """Screen and slopes of a search in shards, screen first; nothing where it is one job."""
+    n = CONFIG["search"]["shards"]
+    slopes = [f"{MODEL}/search/screen/slopes/{shard}-of-{n}.parquet" for shard in range(n)]
+    return SCREEN_FILES + slopes if n > 1 else []
+
+
+def screen_option(wildcards, input):
+    """Option of `scsw search` that names the folder of `screened`."""
+    return f"--screen {shlex.quote(os.path.dirname(input.screen[0]))}" if input.screen else ""
 
 
 def provenance(folder, step):

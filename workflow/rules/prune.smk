@@ -1,13 +1,14 @@
 # Candidates -> effects on the test donors -> verdicts.
 
 N_SHARDS = CONFIG["prune"]["shards"]
+PRUNED_TABLES = ["candidates", "families", "spikes"]
 
 
 rule prune:
     input:
         model=model_of,
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
-        candidates=f"{MODEL}/search/candidates.parquet",
+        searched=[f"{MODEL}/search/{name}.parquet" for name in PRUNED_TABLES],
     output:
         effects=f"{MODEL}/prune/shards/{{shard}}-of-{N_SHARDS}.parquet",
         provenance=provenance(f"{MODEL}/prune/shards", f"prune-{{shard}}-of-{N_SHARDS}"),
@@ -22,10 +23,11 @@ rule prune:
         mem_mb=32000,
         runtime=1440,
     params:
-        config=settings("prune", "compute"),
+        searched=lambda w, input: os.path.dirname(input.searched[0]),
+        config=settings("search", "prune", "compute"),
         code=code_hash("scsw.superweight.prune"),
     shell:
-        "scsw prune {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
+        "scsw prune {input.model:q} --cohort {input.cohort:q} --searched {params.searched:q}"
         " --out {output.effects:q} --config {params.config:q} --arm {wildcards.arm}"
         " --seed {wildcards.seed} --shard {wildcards.shard} &> {log}"
 
@@ -38,10 +40,14 @@ rule verdict:
             allow_missing=True,
         ),
         candidates=f"{MODEL}/search/candidates.parquet",
+        spikes=f"{MODEL}/search/spikes.parquet",
+        weights=f"{MODEL}/search/weights.parquet",
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
     output:
         effects=f"{MODEL}/prune/effects.parquet",
         verdicts=f"{MODEL}/prune/verdicts.parquet",
+        pairs=f"{MODEL}/prune/pairs.parquet",
+        recovery=f"{MODEL}/prune/recovery.parquet",
         provenance=provenance(f"{MODEL}/prune", "verdict"),
     log:
         f"{RUN}/logs/verdict/{{cohort}}-{{arm}}-{{seed}}.log",
@@ -57,4 +63,31 @@ rule verdict:
         code=code_hash("scsw.superweight.verdicts"),
     shell:
         "scsw verdict {input.shards:q} --candidates {input.candidates:q}"
-        " --cohort {input.cohort:q} --out {params.out:q} --config {params.config:q} &> {log}"
+        " --spikes {input.spikes:q} --weights {input.weights:q} --cohort {input.cohort:q}"
+        " --out {params.out:q} --config {params.config:q} &> {log}"
+
+
+rule quantize:
+    input:
+        model=model_of,
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        candidates=f"{MODEL}/search/candidates.parquet",
+    output:
+        table=f"{MODEL}/prune/quantization.parquet",
+        provenance=provenance(f"{MODEL}/prune", "quantize"),
+    log:
+        f"{RUN}/logs/quantize/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    threads: MODEL_THREADS
+    resources:
+        gpu=int(USES_GPU),
+        mem_mb=32000,
+        runtime=1440,
+    params:
+        config=settings("quantize", "compute"),
+        code=code_hash("scsw.superweight.quantize"),
+    shell:
+        "scsw quantize {input.model:q} --cohort {input.cohort:q}"
+        " --candidates {input.candidates:q} --out {output.table:q} --config {params.config:q}"
+        " --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"

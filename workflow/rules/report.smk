@@ -26,13 +26,14 @@ rule report:
         searched=lambda w: [
             f"{f}/search/{table}.parquet"
             for f in real_folders(w.cohort) + control_folders(w.cohort)
-            for table in ("spikes", "candidates", "paths", "origins", "data_free")
+            for table in ("spikes", "candidates", "paths", "origins", "other_inputs")
         ],
         models=lambda w: [f"{f}/model" for f in real_folders(w.cohort)],
         effects=lambda w: [
             f"{f}/prune/effects.parquet"
             for f in real_folders(w.cohort) + control_folders(w.cohort)
         ],
+        quantized=lambda w: [f"{f}/prune/quantization.parquet" for f in quantized_folders(w.cohort)],
         mapped=lambda w: [
             f"{f}/map/{table}.parquet" for f in real_folders(w.cohort) for table in MAP_TABLES
         ],

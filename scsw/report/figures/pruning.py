@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from scsw.report import style, words
 from scsw.report.tables import Tables
 
-PANEL, LEGEND = 10, 20  # mm beside the rows of a panel, and beside the panels
+PANEL, LEGEND = 10, 24  # mm beside the rows of a panel, and beside the panels
 BOX = 0.3  # half the height of a control band, in rows
 
 
@@ -56,9 +56,11 @@ def _rows(t: Tables, seed: int) -> pd.DataFrame:
 
 def _values(t: Tables, shown: dict[int, pd.DataFrame]) -> tuple[np.ndarray, float]:
     """Return everything that the shared axis must hold, and where it turns linear."""
-    columns = ["effect_nll", "effect_low", "effect_high", "effect_mean_nll", "detectable_effect"]
+    columns = (
+        "effect_nll effect_low effect_high effect_mean_nll detectable_effect noise_mean".split()
+    )
     rows = pd.concat(shown.values())
-    values = rows[columns].to_numpy(float).ravel()
+    values = np.concatenate([rows[columns].to_numpy(float).ravel(), strongest_alike(rows)])
     controls = t.effects.loc[t.effects["weight_set"] == "random", "effect_nll"].to_numpy(float)
     everything = np.concatenate([values, controls, rows["min_effect"].to_numpy(float)])
     everything = everything[np.isfinite(everything)]
@@ -67,9 +69,17 @@ def _values(t: Tables, shown: dict[int, pd.DataFrame]) -> tuple[np.ndarray, floa
     return everything, style.linear_threshold(controls, largest)
 
 
+def strongest_alike(rows: pd.DataFrame) -> np.ndarray:
+    """Return each candidate's strongest control among like weights; NaN where it has none."""
+    return rows[["wanda_max", "row_neighbour_max"]].max(axis=1).to_numpy(float)
+
+
 def _panel(ax: Axes, t: Tables, rows: pd.DataFrame) -> None:
+    alike = strongest_alike(rows)
     for place, candidate in enumerate(rows.itertuples()):
         _controls(ax, place, control_effects(t, candidate))
+        ax.plot(alike[place], place, marker="x", color=style.GREY, markersize=4)
+        ax.plot(candidate.noise_mean, place, marker="+", color=style.GREY, markersize=5)
         _candidate(ax, place, candidate)
     ax.axvline(0, color="black", linewidth=0.4)
     ax.axvline(rows["min_effect"].iloc[0], color=style.COLOURS[2], linestyle="--")
@@ -125,6 +135,8 @@ def _key() -> list:
     return [
         *handles,
         Line2D([], [], marker="|", color=style.COLOURS[3], linestyle="none", label="mean instead"),
+        Line2D([], [], marker="x", color=style.GREY, linestyle="none", label="strongest alike"),
+        Line2D([], [], marker="+", color=style.GREY, linestyle="none", label="noise of its size"),
         Patch(facecolor=style.LIGHT, edgecolor="#8C8C8C", label="random weights"),
         Line2D([], [], color=style.COLOURS[2], linestyle="--", label="smallest relevant"),
         Line2D([], [], color=style.COLOURS[0], label="smallest detectable"),

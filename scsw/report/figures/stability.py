@@ -218,7 +218,7 @@ def _profiles(ax: Axes, pairs: pd.DataFrame, n_all: int) -> None:
 
 
 def _tested(pair) -> str:
-    if not pair.n_candidates:
+    if not pair.n_units:
         return "no profiles to match"
     if words.is_missing(pair.p):
         return "not tested"
@@ -246,5 +246,5 @@ def _key(t: Tables, shown: pd.DataFrame, with_profiles: bool) -> dict:
                 key[label] = Line2D([], [], marker=marker, markerfacecolor=face, **plain)
     if with_profiles:
         key["candidates (f)"] = Line2D([], [], marker="o", **(plain | {"markersize": 4}))
-        key["random weights (f)"] = Patch(color=style.LIGHT)
+        key["like units (f)"] = Patch(color=style.LIGHT)
     return key

@@ -20,7 +20,7 @@ FAMILIES = {
 
 
 def numbers(t: Tables) -> dict[str, Any]:
-    """Return the spikes by what drives them, the best candidate's reach, and data-free finds."""
+    """Return the spikes by what drives them, the best candidate's reach, and finds without data."""
     families = t.origins["family"].value_counts()
     best = followed(t).head(1)
     return {
@@ -29,7 +29,11 @@ def numbers(t: Tables) -> dict[str, Any]:
         "best": _reach(t, int(best["seed"].iloc[0]), str(best["candidate_id"].iloc[0]))
         if len(best)
         else None,
-        "data_free": {kind: _shared(own) for kind, own in t.data_free.groupby("kind")},
+        "made_up": {
+            kind: _shared(own)
+            for kind, own in t.other_inputs.groupby("kind")
+            if kind in ("random", "constant")
+        },
     }
 
 
@@ -62,7 +66,7 @@ def _shared(finds) -> dict[str, int]:
 
 def reading(n: dict[str, Any]) -> list[str]:
     """Say what drives the spikes, how far the best candidate's reaches, and what needs no data."""
-    return [_origins(n), *([_path(n["best"])] if n["best"] else []), *_data_free(n["data_free"])]
+    return [_origins(n), *([_path(n["best"])] if n["best"] else []), *_made_up(n["made_up"])]
 
 
 def _origins(n: dict[str, Any]) -> str:
@@ -95,7 +99,7 @@ def _path(best: dict[str, Any]) -> str:
     )
 
 
-def _data_free(finds: dict[str, Any]) -> list[str]:
+def _made_up(finds: dict[str, Any]) -> list[str]:
     if not finds:
         return []
     parts = [

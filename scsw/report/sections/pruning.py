@@ -7,7 +7,19 @@ from typing import Any
 from scsw.report import words
 from scsw.report.tables import Tables
 
-VERDICTS = ("causal, constant", "causal, informative", "not causal", "not assessable")
+VERDICTS = (
+    "causal, constant",
+    "causal, informative",
+    "masked pair",
+    "not causal",
+    "not assessable",
+)
+SCORES = {
+    "spike": "spike ratio of its row",
+    "weight": "size of the weight",
+    "wanda": "|w|·mean |h|",
+    "first_order": "first-order effect",
+}
 
 
 def numbers(t: Tables) -> dict[str, Any]:
@@ -18,11 +30,27 @@ def numbers(t: Tables) -> dict[str, Any]:
     order = judged.sort_values(["effect_nll", "seed"], ascending=[False, True], kind="stable")
     top = next(order.itertuples(), None)
     structural = verdicts["structural"].astype(bool)
+    masked = t.pairs[t.pairs["masked"].astype(bool)]
     return {
         "n_candidates": len(verdicts),
         "verdicts": {name: int((verdicts["verdict"] == name).sum()) for name in VERDICTS},
         "n_structural": int(structural.sum()),
         "n_structural_causal": int((structural & verdicts["causal"].astype(bool)).sum()),
+        "n_neither": int((~structural & (verdicts["verdict"] == "not causal")).sum()),
+        "n_unresolved": int(verdicts["unresolved"].astype(bool).sum()),
+        "n_pairs": len(t.pairs),
+        "masked": [
+            {
+                "seed": int(pair.seed),
+                "candidates": [str(pair.candidate_a), str(pair.candidate_b)],
+                "effect_joint": float(pair.effect_joint),
+                "excess": float(pair.excess),
+                "excess_low": float(pair.excess_low),
+                "excess_high": float(pair.excess_high),
+            }
+            for pair in masked.itertuples()
+        ],
+        "recovery": _recovery(t),
         "largest": None
         if top is None
         else {
@@ -33,6 +61,12 @@ def numbers(t: Tables) -> dict[str, Any]:
             "effect_high": float(top.effect_high),
             "effect_mean_nll": float(top.effect_mean_nll),
             "effect_accuracy": float(top.effect_accuracy),
+            "wanda_n": int(top.wanda_n),
+            "wanda_max": float(top.wanda_max),
+            "row_neighbour_n": int(top.row_neighbour_n),
+            "row_neighbour_max": float(top.row_neighbour_max),
+            "noise_n": int(top.noise_n),
+            "noise_mean": float(top.noise_mean),
             "q": float(top.q),
             "verdict": str(top.verdict),
         },
@@ -54,7 +88,8 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"Of {words.several(n['n_candidates'], 'candidate')} over all fine-tuned models, "
         f"{counted}, measured on {words.several(n['n_test_donors'], 'test donor')}."
     )
-    return [" ".join([judged, *_largest(n)]), *_structural(n)]
+    first = " ".join([judged, *_largest(n), *_alike(n)])
+    return [first, *_structural(n), *_pairs(n), *_recovered(n)]
 
 
 def _largest(n: dict[str, Any]) -> list[str]:
@@ -78,7 +113,95 @@ def _largest(n: dict[str, Any]) -> list[str]:
     ]
 
 
+def _alike(n: dict[str, Any]) -> list[str]:
+    """Say what the controls that are like the strongest candidate do."""
+    top, said = n["largest"], []
+    if top is None:
+        return []
+    if top["wanda_n"]:
+        said.append(
+            f"the strongest of {words.several(top['wanda_n'], 'weight')} of the nearest |w|·mean "
+            f"|h| {words.effect(top['wanda_max'])}"
+        )
+    if top["row_neighbour_n"]:
+        said.append(
+            f"the strongest of {words.several(top['row_neighbour_n'], 'other column')} of its row "
+            f"{words.effect(top['row_neighbour_max'])}"
+        )
+    if top["noise_n"]:
+        said.append(
+            f"an edit of equal size in another channel {words.effect(top['noise_mean'])} on "
+            f"average ({words.several(top['noise_n'], 'channel')})"
+        )
+    return [f"Of what is like that candidate, {words.listed(said)}."] if said else []
+
+
+def _pairs(n: dict[str, Any]) -> list[str]:
+    """Say whether two weights stand in for each other."""
+    if not n["n_pairs"]:
+        return []
+    if not n["masked"]:
+        return [
+            f"Of {words.several(n['n_pairs'], 'pair')} of candidates zeroed together, none is a "
+            "masked pair, of which neither weight is causal alone and both together are."
+        ]
+    named = [
+        f"{' with '.join(pair['candidates'])} (seed {pair['seed']}): together "
+        f"{words.effect(pair['effect_joint'])}, which is {words.effect(pair['excess'])} over the "
+        f"sum of both ({words.interval(pair['excess_low'], pair['excess_high'])})"
+        for pair in n["masked"]
+    ]
+    return [
+        f"Of {words.several(n['n_pairs'], 'pair')} of candidates zeroed together, "
+        f"{words.count(len(named))} {'is a masked pair' if len(named) == 1 else 'are masked pairs'}"
+        f": {'; '.join(named)}. Neither weight of such a pair is causal alone."
+    ]
+
+
+def _recovery(t: Tables) -> list[dict[str, Any]]:
+    """Return how each score orders the random weights, over all blocks of a model."""
+    pooled = t.recovery[(t.recovery["scope"] == "all") & t.recovery["score"].isin(list(SCORES))]
+    names = "score n n_resolved spearman spearman_low spearman_high"
+    return [
+        {"seed": int(row.seed)} | {name: getattr(row, name) for name in names.split()}
+        for row in pooled.itertuples()
+    ]
+
+
+def _recovered(n: dict[str, Any]) -> list[str]:
+    """Say how well cheap scores foretell effects, model by model."""
+    said = []
+    for seed in dict.fromkeys(row["seed"] for row in n["recovery"]):
+        rows = [row for row in n["recovery"] if row["seed"] == seed]
+        scores = [
+            f"{SCORES[row['score']]} {words.effect(row['spearman'])} "
+            f"({words.interval(row['spearman_low'], row['spearman_high'])})"
+            for row in rows
+        ]
+        said.append(
+            f"How well scores that need no pruning order the effects of "
+            f"{words.several(rows[0]['n'], 'random weight')} (seed {seed}; of "
+            f"{words.count(rows[0]['n_resolved'])} the effect is above the numerical floor), as "
+            f"Spearman correlations: {words.listed(scores)}."
+        )
+    return said
+
+
 def _structural(n: dict[str, Any]) -> list[str]:
+    return [*_spiking(n), *_neither(n)]
+
+
+def _neither(n: dict[str, Any]) -> list[str]:
+    said = f"{words.count(n['n_neither'])} of the candidates are neither structural nor causal."
+    if n["n_unresolved"]:
+        said += (
+            f" The effects of {words.count(n['n_unresolved'])} are unresolved: within the "
+            "numerical floor."
+        )
+    return [said] if n["n_neither"] or n["n_unresolved"] else []
+
+
+def _spiking(n: dict[str, Any]) -> list[str]:
     if not n["n_structural"]:
         return ["No candidate is structural: none carries a spike that is stable over donors."]
     return [

@@ -49,6 +49,8 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_at_genes": int((real["genes_ratio"] >= t.config["search"]["spike_ratio"]).sum()),
         "n_candidates": len(t.stability),
         "n_agreeing_candidates": int(t.stability["counts_as_agreement"].astype(bool).sum()),
+        "cls": _with_and_without_cls(t.other_inputs),
+        "other_cohorts": [c["name"] for c in t.config["cohorts"] if c["name"] != t.cohort],
         "profiles": {
             "n_pairs": len(pairs),
             "n_tested": int(pairs["p"].notna().sum()),
@@ -57,8 +59,26 @@ def numbers(t: Tables) -> dict[str, Any]:
             "highest": float(pairs["mean_correlation"].max()),
             "control_lowest": float(pairs["control_mean"].min()),
             "control_highest": float(pairs["control_mean"].max()),
+            "firing_rate": float(pairs["firing_rate"].mean()),
+            "control_firing_rate": float(pairs["control_firing_rate"].mean()),
         },
     }
+
+
+def _with_and_without_cls(finds: pd.DataFrame) -> dict[str, int]:
+    """Return how many finds the search has on cells with `<cls>`, without, and in both."""
+    found = {}
+    for name, own in {"spikes": finds[finds["found_by"] == "spike"], "finds": finds}.items():
+        places = own.groupby("kind")[["seed", "candidate_id"]].apply(
+            lambda rows: set(rows.itertuples(index=False, name=None))
+        )
+        shown, hidden = (places.get(kind, set()) for kind in ("with_cls", "without_cls"))
+        found |= {
+            f"{name}_with": len(shown),
+            f"{name}_without": len(hidden),
+            f"{name}_both": len(shown & hidden),
+        }
+    return found
 
 
 def _spread(spikes: pd.DataFrame, share: str, number: str) -> dict[str, Any] | None:
@@ -71,7 +91,13 @@ def _spread(spikes: pd.DataFrame, share: str, number: str) -> dict[str, Any] | N
 
 def reading(n: dict[str, Any]) -> list[str]:
     """Say which spikes are new, how widely they are seen, and what seeds agree on."""
-    return [_models(n), *_groups(n), _positions(n), _profiles(n)]
+    told = [_models(n), *_groups(n), *_cls(n["cls"]), _positions(n), _profiles(n)]
+    if n["other_cohorts"]:
+        told.append(
+            f"Candidates of {words.listed(n['other_cohorts'])} are matched with these by the genes "
+            "that they read; see Replication across cohorts."
+        )
+    return told
 
 
 def _models(n: dict[str, Any]) -> str:
@@ -136,6 +162,24 @@ def _groups(n: dict[str, Any]) -> list[str]:
     return [text.strip()]
 
 
+def _cls(n: dict[str, int]) -> list[str]:
+    if not n["finds_with"]:
+        return []
+    sample = "On a sample of the discovery cells"
+    if not n["spikes_with"] and not n["spikes_without"]:
+        return [
+            f"{sample} the search finds no weight that makes a spike, with the <cls> token or "
+            f"without it; of the {words.several(n['finds_with'], 'strongest find')} below the "
+            f"rule with it, {words.count(n['finds_both'])} are found without it too."
+        ]
+    return [
+        f"{sample} the search finds {words.several(n['spikes_with'], 'weight')} that "
+        f"{'makes' if n['spikes_with'] == 1 else 'make'} a spike; on the same cells without the "
+        f"<cls> token {words.count(n['spikes_without'])}, {words.count(n['spikes_both'])} of them "
+        "the same."
+    ]
+
+
 def _positions(n: dict[str, Any]) -> str:
     if n["n_models"] < 2:
         return "With one fine-tuned model, agreement between seeds cannot be told."
@@ -164,14 +208,13 @@ def _profiles(n: dict[str, Any]) -> str:
     if not p["n_tested"]:
         return "The gene profiles of candidates could not be tested between seeds."
     text = (
-        f"Matched between two seeds, the candidates' gene profiles correlate with a mean |r| of "
-        f"{words.span(p['lowest'], p['highest'])}, and as many random weights with "
-        f"{words.span(p['control_lowest'], p['control_highest'])}; p < "
-        f"{words.amount(n['alpha'])} in {words.count(p['n_below'])} of "
-        f"{words.several(p['n_tested'], 'pair')}, not corrected for their number. "
-        "The random weights are not matched to the candidates in how often and how strongly their "
-        "hidden unit fires, nor in sharing one, so that a low p alone is no evidence of a common "
-        "gene program."
+        "Matched between two seeds, the gene profiles of the candidates' hidden units correlate "
+        f"with a mean |r| of {words.span(p['lowest'], p['highest'])}, and with "
+        f"{words.span(p['control_lowest'], p['control_highest'])} where like units of the same "
+        f"block stand in for them; p < {words.amount(n['alpha'])} in {words.count(p['n_below'])} "
+        f"of {words.several(p['n_tested'], 'pair')}, not corrected for their number. The "
+        f"candidates' units fire at {words.percent(p['firing_rate'])} of the tokens, their "
+        f"controls at {words.percent(p['control_firing_rate'])}."
     )
     if n["comparable"]:
         text += " As the models share a start, they may have inherited what they agree on."

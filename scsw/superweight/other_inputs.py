@@ -1,8 +1,9 @@
-"""The search without data: made-up cells in place of the discovery donors', as in the paper.
+"""The search on other inputs: cells without `<cls>`, and, as in the paper, without data.
 
 Yu et al. 2024 found super weights with a single prompt, whatever it said. Here the made-up cells
 are *random*, genes and bins drawn uniformly, or *constant*, random genes that all have the same
-bin.
+bin. Whether a spike needs the cell's own token is told by a sample of the discovery cells, searched
+as they are and without it: the same cells, so that nothing else differs.
 """
 
 from __future__ import annotations
@@ -18,40 +19,39 @@ from torch import nn
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.tokens.token_batch import TokenBatch
 from scsw.scgpt.tokens.tokenizer import CLS_VALUE, Tokenizer
-from scsw.superweight.discovery import real_tokens
+from scsw.superweight.discovery import DiscoveryCells, chosen_cells, real_tokens, without_cls
 from scsw.superweight.find import find_candidates
 
-KINDS = ("random", "constant")
+MADE_UP = ("random", "constant")
+KINDS = ("with_cls", "without_cls", *MADE_UP)
 COLUMNS = (
     "kind rank candidate_id block row column spike_ratio contribution found_by in_family"
 ).split()
 _KEEP = 20  # finds of each kind that are told
 
 
-def data_free_table(
+def other_inputs_table(
     model: nn.Module,
-    tokenizer: Tokenizer,
+    cells: DiscoveryCells,
     family: pd.DataFrame,
     down_projections: list[str],
     sums: list[str],
-    device: torch.device,
     *,
     n_cells: int,
-    batch_size: int,
     **rules: Any,
 ) -> pd.DataFrame:
-    """Search with made-up cells and tell which finds are in the family found with real ones.
+    """Search on other inputs and tell which finds are in the family of all discovery cells.
 
     Parameters
     ----------
-    model, down_projections, sums, device
+    model, down_projections, sums
         The model and its blocks.
-    tokenizer
-        Tokenizer of the discovery cells: it lends genes, bins and lengths.
+    cells
+        The discovery cells. Made-up ones get their genes, bins and lengths from these.
     family
         The frozen family, with ``block, row, column``.
-    n_cells, batch_size
-        How many cells are made up, and how many are run at a time.
+    n_cells
+        How many cells there are of each kind.
     rules
         Stop rule and shares of `find_candidates`.
     """
@@ -60,7 +60,7 @@ def data_free_table(
     for kind in KINDS:
         found = find_candidates(
             model,
-            list(made_up_cells(tokenizer, kind, n_cells, batch_size, device)),
+            list(_batches(cells, kind, n_cells)),
             down_projections,
             forward=forward_padded,
             token_mask=real_tokens,
@@ -79,6 +79,17 @@ def data_free_table(
     return pd.concat(parts, ignore_index=True)
 
 
+def _batches(cells: DiscoveryCells, kind: str, n_cells: int) -> Iterator[TokenBatch]:
+    if kind in MADE_UP:
+        yield from made_up_cells(cells.tokenizer, kind, n_cells, cells.size, cells.device)
+        return
+    for batch in cells.sample(n_cells):
+        # A cell without a gene has no token but `<cls>`, so it is in neither kind.
+        batch = chosen_cells(batch, batch.real[:, 1:].any(1))
+        if len(batch.cells):
+            yield batch if kind == "with_cls" else without_cls(batch)
+
+
 def made_up_cells(
     tokenizer: Tokenizer, kind: str, n_cells: int, batch_size: int, device: torch.device
 ) -> Iterator[TokenBatch]:
@@ -91,7 +102,7 @@ def made_up_cells(
         genes = np.full((n, 1 + n_genes), tokenizer.cls_id)
         values = np.full((n, 1 + n_genes), CLS_VALUE, np.float32)
         for row in range(n):  # each cell has draws of its own, whatever its batch
-            rng = np.random.default_rng([tokenizer.seed, KINDS.index(kind), start + row, 11])
+            rng = np.random.default_rng([tokenizer.seed, MADE_UP.index(kind), start + row, 11])
             genes[row, 1:] = rng.choice(tokenizer.token_ids, n_genes, replace=False)
             values[row, 1:] = rng.integers(1, tokenizer.n_bins, n_genes)
         if kind == "constant":

@@ -1,0 +1,1 @@
+"""The GPU kernel of the search's statistics."""
