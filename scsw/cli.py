@@ -347,6 +347,7 @@ def verdict(
     shards: Annotated[list[Path], typer.Argument(help="Shards of `scsw prune`.")],
     candidates: Candidates,
     cohort: Cohort,
+    model: Annotated[Path, typer.Option(help="Folder of the model, for its cell types.")],
     spikes: Annotated[Path, typer.Option(help="spikes.parquet of `scsw search`.")],
     weights: Annotated[Path, typer.Option(help="weights.parquet of `scsw search`.")],
     out: Out,
@@ -356,17 +357,9 @@ def verdict(
     search, prune, statistics = sections(config, "search", "prune", "statistics")
     from scsw.superweight.verdicts import judge
 
-    judge(
-        shards,
-        candidates,
-        cohort,
-        out,
-        spikes=spikes,
-        weights=weights,
-        search=search,
-        prune=prune,
-        statistics=statistics,
-    )
+    tables = {"model": model, "spikes": spikes, "weights": weights}
+    rules = {"search": search, "prune": prune, "statistics": statistics}
+    judge(shards, candidates, cohort, out, **tables, **rules)
 
 
 @app.command()

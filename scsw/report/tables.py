@@ -55,6 +55,10 @@ RECOVERY = (
     "arm seed scope score n n_resolved spearman spearman_low spearman_high precision_at_10 "
     "chance_at_10 precision_at_100 chance_at_100"
 ).split()
+METRICS = (
+    "arm seed candidate_id metric intact pruned effect effect_low effect_high unresolved n_donors"
+).split()
+ZEROED = [("weight_set", "==", "candidate"), ("mode", "==", "zero"), ("by", "==", "all")]
 PAIRS = "arm seed candidate_a candidate_b effect_joint excess excess_low excess_high masked".split()
 QUANTIZATION = [
     *MODEL,
@@ -94,8 +98,8 @@ OF_COHORT = (
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
     "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
-    "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet map/gene_scores.parquet "
-    "map/components.parquet"
+    "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet prune/metrics.parquet "
+    "map/gene_scores.parquet map/components.parquet"
 ).split()
 OF_QUANTIZED_MODEL = "prune/quantization.parquet"
 REPLICATION = {
@@ -125,6 +129,8 @@ class Tables:
         The same by cell type, candidates only.
     quantization
         Effect of rounding the weights of the real and the implanted models, over donors.
+    metrics
+        Every metric of the real models with a candidate zeroed, over donors.
     verdicts, arm_verdicts
         Verdicts of the real models, and of the control models.
     """
@@ -152,6 +158,7 @@ class Tables:
     type_effects: pd.DataFrame
     quantization: pd.DataFrame
     pairs: pd.DataFrame
+    metrics: pd.DataFrame
     recovery: pd.DataFrame
     verdicts: pd.DataFrame
     arm_verdicts: pd.DataFrame
@@ -252,6 +259,7 @@ def read_tables(
         type_effects=type_effects,
         quantization=_quantization(folder, config, cohort, about),
         pairs=_of_models(folder, real, "prune/pairs.parquet", PAIRS),
+        metrics=_of_models(folder, real, "prune/metrics.parquet", METRICS, ZEROED),
         recovery=_of_models(folder, real, "prune/recovery.parquet", RECOVERY),
         verdicts=_kept(verdicts, real),
         arm_verdicts=_kept(verdicts, arms),

@@ -15,10 +15,11 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from scsw.cohort.read import cohort_facts, read_cohort
-from scsw.files import read_table, require, write_table
+from scsw.files import read_json, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.superweight.judged_run import JudgedRun
 from scsw.superweight.matched_controls import RIVALS, Comparison, columns, comparisons
+from scsw.superweight.metric_summary import metric_summary
 from scsw.superweight.pairs import pair_table, strongest_partners, with_masked
 from scsw.superweight.recovery import recovery_table, scores_of_sample
 from scsw.superweight.shards import check_complete, gather
@@ -34,6 +35,7 @@ def judge(
     cohort: str | Path,
     out: str | Path,
     *,
+    model: str | Path,
     spikes: str | Path,
     weights: str | Path,
     search: SimpleNamespace,
@@ -42,8 +44,8 @@ def judge(
 ) -> None:
     """Gather the shards of one model and write what they amount to.
 
-    Written are ``effects.parquet``, ``verdicts.parquet``, ``pairs.parquet`` and
-    ``recovery.parquet``.
+    Written are ``effects.parquet``, ``verdicts.parquet``, ``pairs.parquet``, ``metrics.parquet``
+    and ``recovery.parquet``.
 
     Parameters
     ----------
@@ -53,6 +55,8 @@ def judge(
         The frozen family and the cohort.
     out
         Folder for the tables.
+    model
+        The model's folder, for its cell types.
     spikes, weights
         ``spikes.parquet`` and ``weights.parquet`` of the search.
     search, prune, statistics
@@ -61,6 +65,7 @@ def judge(
     cohort, out = require(cohort), Path(out)
     facts = cohort_facts(cohort)
     inputs = {"candidates": candidates, "cohort": cohort, "spikes": spikes, "weights": weights}
+    inputs["labels"] = require(model) / "labels.json"
     with recorded(
         "verdict",
         out,
@@ -72,25 +77,30 @@ def judge(
         effects = gather(shards)
         family = read_table(candidates)
         check_complete(effects, family, prune)
+        frequencies = training_frequencies(cohort)
         run = JudgedRun(
             search,
             prune,
             statistics,
             n_donors=effects["donor_id"].nunique(),
             split_unit=facts["split_unit"],
-            gaps=floor_gaps(effects, training_frequencies(cohort)),
+            gaps=floor_gaps(effects, frequencies),
             n_cohort_donors=facts["n_donors"],
         )
         verdicts, pairs = verdict_tables(family, effects, run)
         sample = scores_of_sample(effects, spikes, weights)
+        types = read_json(require(model) / "labels.json")
+        donors = read_cohort(cohort, ["test"]).obs
+        metrics = metric_summary(effects, types, donors, frequencies, run)
         keys = effects[["cohort", "arm", "seed"]].iloc[0]
         recovered = recovery_table(sample, seed=statistics.seed)
-        for table in (pairs, recovered):
+        for table in (pairs, metrics, recovered):
             for position, (key, value) in enumerate(keys.items()):
                 table.insert(position, key, value)
         write_table(effects, out / "effects.parquet")
         write_table(verdicts, out / "verdicts.parquet")
         write_table(pairs, out / "pairs.parquet")
+        write_table(metrics, out / "metrics.parquet")
         write_table(recovered, out / "recovery.parquet")
 
 

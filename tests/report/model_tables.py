@@ -38,6 +38,7 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "prune/effects": effects,
         "prune/verdicts": _verdicts(candidates, effects, arm, seed, shape),
         "prune/pairs": _pairs(candidates),
+        "prune/metrics": _metrics(candidates, len(shape.test_donors)),
         "prune/recovery": _recovery(np.random.default_rng(seed), shape),
         "map/gene_scores": _genes(candidates, rng, shape),
         "enrich/pathways": _pathways(candidates, rng, shape),
@@ -258,6 +259,20 @@ def _pairs(candidates: pd.DataFrame) -> pd.DataFrame:
     rows = [(ids[0], other, 0.01, 0.0, -0.001, 0.001, False) for other in ids[1:]]
     columns = "candidate_a candidate_b effect_joint excess excess_low excess_high masked".split()
     return pd.DataFrame(rows, columns=columns).astype({"masked": bool})
+
+
+def _metrics(candidates: pd.DataFrame, n_donors: int) -> pd.DataFrame:
+    names = "balanced_accuracy ece gep_pearson neighbours_kept prediction_entropy top_share nll"
+    rows = [
+        ("candidate", c.candidate_id, "zero", "all", name, 0.5, 0.5 + 0.01 * c.rank)
+        for c in candidates.itertuples()
+        for name in names.split()
+    ]
+    columns = "weight_set candidate_id mode by metric intact pruned".split()
+    table = pd.DataFrame(rows, columns=columns).astype({"intact": float, "pruned": float})
+    table["effect"] = table["pruned"] - table["intact"]
+    bounds = {"effect_low": table["effect"] - 0.005, "effect_high": table["effect"] + 0.005}
+    return table.assign(**bounds, unresolved=False, n_donors=n_donors)
 
 
 def _recovery(rng, shape: Shape) -> pd.DataFrame:

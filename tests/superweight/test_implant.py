@@ -140,6 +140,7 @@ def test_an_implant_survives_training_is_found_and_gets_its_grade(kind, tmp_path
     given = {"search": rules["search"], "settings": rules["prune"], "compute": COMPUTE}
     prune(arm / "model", cohort, searched, shard, **given, arm=kind)
     tables = {name: searched / f"{name}.parquet" for name in ("spikes", "weights")}
+    tables["model"] = arm / "model"
     judge([shard], searched / "candidates.parquet", cohort, arm / "prune", **tables, **rules)
     judge_controls({kind: arm}, tmp_path / "controls.parquet")
     row = read_table(tmp_path / "controls.parquet").iloc[0]

@@ -39,6 +39,7 @@ rule verdict:
             shard=range(N_SHARDS),
             allow_missing=True,
         ),
+        model=model_of,
         candidates=f"{MODEL}/search/candidates.parquet",
         spikes=f"{MODEL}/search/spikes.parquet",
         weights=f"{MODEL}/search/weights.parquet",
@@ -47,6 +48,7 @@ rule verdict:
         effects=f"{MODEL}/prune/effects.parquet",
         verdicts=f"{MODEL}/prune/verdicts.parquet",
         pairs=f"{MODEL}/prune/pairs.parquet",
+        metrics=f"{MODEL}/prune/metrics.parquet",
         recovery=f"{MODEL}/prune/recovery.parquet",
         provenance=provenance(f"{MODEL}/prune", "verdict"),
     log:
@@ -63,7 +65,7 @@ rule verdict:
         code=code_hash("scsw.superweight.verdicts"),
     shell:
         "scsw verdict {input.shards:q} --candidates {input.candidates:q}"
-        " --spikes {input.spikes:q} --weights {input.weights:q} --cohort {input.cohort:q}"
+        " --model {input.model:q} --spikes {input.spikes:q} --weights {input.weights:q} --cohort {input.cohort:q}"
         " --out {params.out:q} --config {params.config:q} &> {log}"
 
 
