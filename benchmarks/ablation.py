@@ -4,10 +4,11 @@
 
 Both sides give the cell-type logits of the same cells under the same edits, one after the other in
 this process. The peer is the published way (Yu et al. 2024): edit the weight, run the whole model,
-restore; the model is the untouched `scgpt.model.TransformerModel` on padded cells, in float32 and, on
-a GPU, under fp16 autocast, as scGPT's tutorials run it; scsw's changes are in bf16 there. Edits are random scalars of
-linear2, as many in every block. The third number is the effect: how the changes of the cells' NLL
-rank beside those of the stock model in float64 (Spearman over edits and cells).
+restore; the model is the untouched `scgpt.model.TransformerModel` on padded cells, in float32 and,
+on a GPU, under fp16 autocast, as scGPT's tutorials run it; scsw's changes are in bf16 there. Edits
+are random scalars of linear2, as many in every block. The third number is the effect: how the
+changes of the cells' NLL rank beside those of the stock model in float64 (Spearman over edits and
+cells).
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 import torch
+from scipy.stats import spearmanr
 
 from scsw.files import read_table
 from tests.tiny import write_cohort
