@@ -103,7 +103,7 @@ def _scope(n: dict[str, Any], controls: dict[str, Any]) -> list[str]:
             f"beyond pairs of the best {words.count(n['n_pairs_among'])} candidates, weights that "
             "matter only together are not seen"
         )
-    said.append(f"Only single weights of {where} were searched; {together}.")
+    said.append(f"Only single weights of {where} are judged; {together}.")
     return said
 
 

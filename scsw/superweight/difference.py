@@ -151,6 +151,7 @@ def _attention_of_cell(
     scale = 1 / math.sqrt(qkv.shape[-1])
     q, k, v = (x.transpose(0, 1) for x in qkv.unbind(1))  # (heads, tokens, size)
     dq, dk, dv = (x.transpose(1, 2) for x in change.unbind(2))  # (edits, heads, tokens, size)
+    dk = dk - dk.mean(2, keepdim=True)  # what all keys have in common changes no weight
     q, dq, out = q[:, :queries] * scale, dq[..., :queries, :] * scale, out.transpose(0, 1)
     log_p = torch.log_softmax(q @ k.transpose(1, 2), -1)
     edits, heads, rows, _ = dq.shape

@@ -26,9 +26,10 @@ class Edit:
         What it is here for: ``candidate``, ``family`` (one of the families that are no single
         weight of linear2), ``random``, or another set of controls.
     mode
-        ``zero``; ``mean`` (`offset` is the mean of h); ``scale``; ``shuffled`` (h of another token
-        of the same cell); ``noise`` (the change of zeroing it is made to output channel `channel`
-        instead); ``restored`` (zeroed but at the tokens where its output channel spikes).
+        ``zero``; ``mean`` (`offset` is the mean of h); ``scale``; ``shuffled`` (h permuted over the
+        cell's tokens, `<cls>` among them); ``noise`` (the change of zeroing it is made to output
+        channel `channel` instead); ``restored`` (zeroed but at the tokens where its output channel
+        spikes).
     family
         ``ffn_down`` and ``attn_out`` (one weight of linear2 or of attention's out_proj), ``row``
         and ``column`` (of linear2), ``norm1_gamma, norm1_beta, norm2_gamma, norm2_beta`` (`row` is
@@ -65,6 +66,14 @@ class Edit:
     others: tuple[tuple[int, int, int], ...] = ()
     draw: int = 0
 
+    def __post_init__(self) -> None:
+        own = (self.block, self.row, self.column)
+        twice = len({own, *self.others}) < 1 + len(self.others)
+        if self.others and (twice or self.family != "ffn_down"):
+            raise ValueError(
+                f"{self.name}: further weights must be other single weights, each once"
+            )
+
     @property
     def before_mlp(self) -> bool:
         """Whether it changes the block before its linear1."""
@@ -75,6 +84,15 @@ class Edit:
         """Whether every metric is wanted of it, and reconstruction; of others the NLL alone."""
         alone = self.weight_set == "candidate" and self.mode in ("zero", "mean")
         return alone or self.weight_set in ("cumulative", "family")
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is always computed in the model's own precision.
+
+        Others are ranked and compared, which an error of a hundredth of the effect does not change;
+        from pairs the effects of their weights alone are subtracted.
+        """
+        return self.detailed or self.weight_set == "pair"
 
     @property
     def start(self) -> int:
@@ -92,11 +110,11 @@ def groups_of_edits(edits: Iterable[Edit]) -> list[list[Edit]]:
     """Split edits into groups that are computed alike, at most `GROUP` each, in a fixed order.
 
     The last digits of a matrix product depend on its shape. The groups hang on the edits alone, so
-    that no digit depends on how they are divided into shards.
+    that on CPU no digit depends on how they are divided into shards.
     """
 
     def place(edit: Edit) -> tuple:
-        return edit.start, not edit.before_mlp, not edit.detailed
+        return edit.start, not edit.before_mlp, not edit.detailed, not edit.exact
 
     def identity(edit: Edit) -> tuple:
         return edit.weight_set, edit.of, edit.name, edit.mode, edit.scale, edit.draw

@@ -50,6 +50,13 @@ def other_families(
     attention["share"] = attention["contribution"].abs()
     driven = origins[origins["family"].isin(["row", "norm_gamma", "norm_beta"])]
     driven = driven.assign(column=pd.NA, n_channels=1, found_by="spike")
+    # A norm may belong to the block before the one that spikes.
+    owner = {
+        norm: place
+        for place, block in enumerate(blocks)
+        for norm in (block.norms.before, block.norms.after)
+    }
+    driven["block"] = driven["module"].map(owner).fillna(driven["block"])
     columns = _columns(origins)
     rows = [row for part in (attention, driven, columns) for row in part.to_dict("records")]
     table = pd.DataFrame(rows, columns=COLUMNS)

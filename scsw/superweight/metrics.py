@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scsw.errors import ScswError
 from scsw.scgpt.evaluation.scores import CALIBRATION_BINS
 
 # Kept of every edit; random controls have these alone.
@@ -96,6 +97,22 @@ def cosine_distance(x: Tensor, change: Tensor) -> Tensor:
     return torch.where(length > 0, turned, 1.0)
 
 
+def refuse_infinite(*outputs: Tensor) -> None:
+    """Raise if an output is no finite number: a sum would lose it without a word.
+
+    Raises
+    ------
+    ScswError
+        If there is one.
+    """
+    if not all(bool(x.isfinite().all()) for x in outputs):
+        raise ScswError(
+            "an ablation gave outputs that are no finite numbers",
+            expected="finite logits and predictions",
+            fix="set compute.device to cpu; if that fails too, the model itself overflows",
+        )
+
+
 class EffectSums:
     """Additive statistics of some edits, per edit and group of cells.
 
@@ -156,6 +173,7 @@ class EffectSums:
             Cell embeddings, (cells, d), and their change, (edits, cells, d), float64. Wanted where
             `detailed`.
         """
+        refuse_infinite(logits, change)
         member = self._members(codes)
         rise = nll_rise(logits, change, labels)
         size, before = change.abs().amax(-1), logits.argmax(-1)
@@ -208,6 +226,7 @@ class EffectSums:
         codes
             Group of each cell of the batch, int64, shape (cells,).
         """
+        refuse_infinite(predicted, change)
         member = self._members(codes[cell])
         rate = self._rates[genes]
         n = torch.bincount(cell, minlength=len(codes)).clamp(min=1)

@@ -75,7 +75,7 @@ def with_masked(pairs: pd.DataFrame, causal: set[str], run: JudgedRun) -> pd.Dat
         Candidates that are causal alone.
     """
     alone = pairs["candidate_a"].isin(causal) | pairs["candidate_b"].isin(causal)
-    together = (pairs["joint_low"] > run.min_effect) & (pairs["excess_low"] > 0)
+    together = (pairs["joint_low"] > run.min_effect) & (pairs["excess_low"] > run.min_effect)
     return pairs.assign(masked=~alone & together & (pairs["q"] <= run.statistics.alpha))
 
 

@@ -32,8 +32,10 @@ from scsw.superweight.metrics import EffectSums
 from scsw.superweight.neighbourhood import nearest_cells, neighbours_kept_sums
 from scsw.superweight.planned_edits import planned_edits
 
-# Relative error of the engine's changes, measured against float64 (benchmarks/ablation.py).
-_ERROR, _ERROR_IN_HALF = 1e-5, 1e-2
+# Relative error of the changes of a cell's logits that the floors are computed from: several times
+# that of benchmarks/ablation.py, which compares the largest changes with float64.
+_ERROR, _ERROR_IN_HALF = 1e-4, 3e-2
+_LARGE = 0.1  # from this change of a logit on a group is computed in the model's own precision
 
 
 def prune(
@@ -249,7 +251,7 @@ class Measurement:
 
     def _in_half(self, group: list[Edit]) -> bool:
         """Whether a group goes through the GPU kernels: its effects are ranks and comparisons."""
-        return self._fast and not group[0].detailed
+        return self._fast and not group[0].exact
 
     def _add_cells(
         self,
@@ -264,12 +266,15 @@ class Measurement:
         shuffled = self._shuffled(cells).to(self.device)
         half = None
         for group, added in zip(groups, sums, strict=True):
-            start, layers = intact, self._layers
+            large = True
             if self._in_half(group):
                 half = intact.in_half() if half is None else half
-                start, layers = half, self._half
-            change = ablated(layers, start, group, shuffled=shuffled).cells
-            logits = self._readout.types(embeddings, change)
+                change = ablated(self._half, half, group, shuffled=shuffled).cells
+                logits = self._readout.types(embeddings, change)
+                large = not bool((logits[1].abs() < _LARGE).all())
+            if large:  # bf16 may lose its digits where attention turns to other tokens
+                change = ablated(self._layers, intact, group, shuffled=shuffled).cells
+                logits = self._readout.types(embeddings, change)
             added.add_cells(*logits, labels, codes, embeddings, change)
             moved.add(group, change)
         moved.add_intact(embeddings)
@@ -294,7 +299,7 @@ class Measurement:
         )
 
     def _shuffled(self, cells: PackedBatch) -> Tensor:
-        """Return another token of the same cell for every token; it hangs on the cell alone."""
+        """Return a permutation of every cell's tokens; it hangs on the cell alone."""
         keys, first = self.tokenizer.cell_keys[cells.cells.numpy()], cells.offsets[:-1].numpy()
         parts = [
             start + np.random.default_rng(int(key)).permutation(n)

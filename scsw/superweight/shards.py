@@ -12,13 +12,14 @@ from scsw.errors import ScswError
 from scsw.files import read_table
 from scsw.superweight.statistics import EDIT
 
+CELLS = ["donor_id", "cell_type", "region"]  # what tells the groups of cells apart
 FIX = "give every shard of one model and one config, each once"
 
 
 def gather(shards: Iterable[str | Path]) -> pd.DataFrame:
     """Return the effects of all shards in one fixed order."""
     table = pd.concat([read_table(path) for path in shards], ignore_index=True)
-    order = ["block", *EDIT, "donor_id", "cell_type"]
+    order = ["block", *EDIT, *CELLS]
     return table.sort_values(order, kind="stable").reset_index(drop=True)
 
 
@@ -39,7 +40,7 @@ def check_complete(effects: pd.DataFrame, family: pd.DataFrame, prune: SimpleNam
     ScswError
         If a shard is missing, given twice, or of another model or config.
     """
-    if effects.duplicated([*EDIT, "donor_id", "cell_type"]).any():
+    if effects.duplicated([*EDIT, *CELLS]).any():
         raise ScswError("the shards hold the same edit twice", fix=FIX)
     model = ["cohort", "arm", "seed"]
     found = set(effects[model].drop_duplicates().itertuples(index=False, name=None))

@@ -11,7 +11,7 @@ from torch import nn
 
 from scsw.scgpt.model import encoder_layers
 from scsw.superweight.discovery import TOKEN_KINDS, DiscoveryCells
-from scsw.superweight.observe import HIDDEN, Observation
+from scsw.superweight.observe import Observation
 from scsw.superweight.site_statistics import SiteStatistics
 
 COLUMNS = (
@@ -122,8 +122,3 @@ def _size(layer: nn.Module, norm: str, kind: str) -> np.ndarray:
 
 def _ratio(size: np.ndarray) -> np.ndarray:
     return size / (np.median(size) or np.nan)
-
-
-def hidden_means(seen: Observation, n_blocks: int) -> list[np.ndarray]:
-    """Return the mean of each hidden unit of each block over real tokens."""
-    return [seen.sites[f"{block}.{HIDDEN}"].mean() for block in range(n_blocks)]

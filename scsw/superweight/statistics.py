@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pandas as pd
 
-RANDOM_NULL = "random scalars of the down-projections"
 # What tells the edits of ``effects.parquet`` apart.
 EDIT = ["weight_set", "candidate_id", "of", "mode", "scale", "draw"]
 _EXACT_FLIPS = 15  # up to this many donors every sign pattern is tried

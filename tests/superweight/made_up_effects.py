@@ -68,7 +68,7 @@ def effects(
     def add(weight_set, name, mode, rise, of="", draw=0, by_donor=0.0, block=0):
         for donor, own in zip(donors, rise + np.broadcast_to(by_donor, n_donors), strict=True):
             place = (weight_set, name, of, block, 1, 2, mode, 0.0, draw)
-            rows.append((*place, donor, "A", 10, 5.0, 10 * own))
+            rows.append((*place, donor, "A", "MTG", 10, 5.0, 10 * own))
 
     moved = {}
     for name, (zero, mean) in rises.items():
@@ -85,8 +85,8 @@ def effects(
     for i in range(N_CONTROLS):
         add("random", f"c{i}", "zero", rng.normal(0, 0.001))
     columns = (
-        "weight_set candidate_id of block row column mode scale draw donor_id cell_type n_cells "
-        "sum_nll_intact sum_d_nll"
+        "weight_set candidate_id of block row column mode scale draw donor_id cell_type region "
+        "n_cells sum_nll_intact sum_d_nll"
     )
     return pd.DataFrame(rows, columns=columns.split()).assign(
         n_correct=8,

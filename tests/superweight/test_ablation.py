@@ -9,6 +9,7 @@ import torch
 
 from scsw.scgpt.model import encoder_layers
 from scsw.superweight.ablation import Readout, ablated
+from scsw.superweight.difference import attention_difference
 from scsw.superweight.edits import FAMILIES, GROUP, Edit, groups_of_edits, shard_of, weight_name
 from scsw.superweight.intact import intact_pass, parts_of
 
@@ -146,6 +147,34 @@ def test_attention_that_turns_from_one_token_to_another(tuned, packed):
         layers[1].self_attn.in_proj_weight[:32] *= 40
         layers[0].linear2.weight[4, 6], layers[0].linear1.bias[6] = 20.0, 3.0
     assert_as_rerun(network, packed, [an_edit("ffn_down", 0, 4, 6)])
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0, 30.0])
+@pytest.mark.parametrize("amount", [1e-6, 1e-2])
+def test_what_all_keys_have_in_common_costs_no_digits(common, amount):
+    torch.manual_seed(0)
+    lengths, heads, size = [7, 30], 2, 8
+    qkv = torch.randn(37, 3, heads, size, dtype=torch.float64)
+    change = amount * torch.randn(3, 37, 3, heads, size, dtype=torch.float64)
+    change[:, :, 1] += common
+    out = torch.cat(
+        [
+            (torch.softmax(q @ k.mT / size**0.5, -1) @ v).transpose(0, 1)
+            for q, k, v in (cell.permute(1, 2, 0, 3) for cell in qkv.split(lengths))
+        ]
+    )
+    exact = attention_difference(qkv, out, change, lengths)
+    found = attention_difference(qkv.float(), out.float(), change.float(), lengths)
+    # The numbers themselves have their digits beside the common part alone.
+    digits = 3e-6 + 3e-7 * common / amount
+    assert (found - exact).abs().max() <= digits * exact.abs().max()
+
+
+def test_further_weights_must_be_others():
+    with pytest.raises(ValueError, match="each once"):
+        dataclasses.replace(an_edit("ffn_down", 1, 2, 3), others=((1, 2, 3),))
+    with pytest.raises(ValueError, match="each once"):
+        dataclasses.replace(an_edit("row", 1, 2, None), others=((1, 2, 3),))
 
 
 @pytest.mark.parametrize("n", [1, 12])

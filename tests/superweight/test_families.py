@@ -48,6 +48,20 @@ def test_norms_and_rows_are_taken_from_the_origins():
     assert (row["module"], row["row"], row["n_channels"]) == ("0.down", CHANNEL, 1)
 
 
+def test_a_norm_belongs_to_its_own_block():
+    """Also where the spike that it makes is the next block's."""
+    model = network()
+    origins, blocks = traced(model)
+    norms = [(block.norms.before, block.norms.after) for block in blocks]
+    row = dict.fromkeys(origins.columns, pd.NA) | {
+        "block": 1, "site": "pre_norm2", "row": 3, "spike_ratio": 50.0, "share": 0.9,
+        "family": "norm_gamma", "module": norms[0][1], "parameter": "weight",
+    }  # fmt: skip
+    table = other_families(model, batches(), blocks, pd.DataFrame([row]), max_candidates=5, **RUN)
+    gamma = table[table["family"] == "norm_gamma"].iloc[0]
+    assert (gamma["block"], gamma["candidate_id"]) == (0, "norm_gamma.b0.r3.c-")
+
+
 def test_a_weight_of_the_attentions_output_is_found_by_the_same_loop():
     model = network()
     model[1].mixer.out.weight[CHANNEL, 3] = 400.0

@@ -241,3 +241,11 @@ def test_few_cells_have_fewer_neighbours_and_one_has_none():
     assert nearest_cells(np.eye(4)).shape == (4, 3)
     with pytest.raises(ScswError, match="no neighbours"):
         nearest_cells(np.ones((1, 3)))
+
+
+def test_outputs_that_are_no_numbers_are_refused():
+    logits, change = torch.zeros(3, 2).double(), torch.zeros(4, 3, 2).double()
+    change[1, 2, 0] = torch.nan
+    sums = EffectSums(4, 1, 2, detailed=False, relative_error=1e-5)
+    with pytest.raises(ScswError, match="no finite numbers"):
+        sums.add_cells(logits, change, torch.zeros(3).long(), torch.zeros(3).long())

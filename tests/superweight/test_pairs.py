@@ -55,6 +55,14 @@ def test_a_joint_effect_below_what_counts_is_no_masked_pair():
     assert not pairs["masked"].any()
 
 
+def test_one_large_weight_and_a_hair_more_together_are_no_masked_pair():
+    """The large one is beaten by a weight like it, so that it is not causal itself."""
+    rises = {"a": (0.5, 0.4), "b": (0.0, 0.0)}
+    table, pairs = judge(rises, {("a", "b"): 0.5001}, wanda=0.6)
+    assert (table["verdict"] == "not causal").all()
+    assert pairs.loc[("a", "b"), "excess_low"] > 0 and not pairs["masked"].any()
+
+
 def test_a_pair_with_a_weight_that_is_causal_alone_is_not_masked():
     table, pairs = judge({"a": (0.5, 0.4), "b": (0.0, 0.0)}, {("a", "b"): 0.9})
     assert table["verdict"].to_dict() == {"a": "causal, informative", "b": "not causal"}
@@ -98,13 +106,13 @@ def test_without_pairs_the_table_is_empty():
     [
         ({}, True),
         ({"joint_low": 0.09}, False),
-        ({"excess_low": -0.01}, False),
+        ({"excess_low": 0.09}, False),
         ({"q": 0.06}, False),
         ({"candidate_a": "causal"}, False),
         ({"candidate_b": "causal"}, False),
     ],
 )
 def test_each_condition_of_a_masked_pair_counts_by_itself(change, masked):
-    pair = {"candidate_a": "a", "candidate_b": "b", "joint_low": 0.2, "excess_low": 0.1, "q": 0.01}
+    pair = {"candidate_a": "a", "candidate_b": "b", "joint_low": 0.3, "excess_low": 0.2, "q": 0.01}
     found = with_masked(pd.DataFrame([pair | change]), {"causal"}, run())
     assert found["masked"].tolist() == [masked]

@@ -22,15 +22,15 @@ def family():
 
 
 def whole():
-    """Return the rows of every planned edit on two donors."""
+    """Return the rows of every planned edit on two donors, one of which has two regions."""
     rng = np.random.default_rng(0)
     edits = planned_edits([rng.normal(size=(8, 12))], [np.ones(12)], family(), PRUNE, 0)
     rows = [
-        (e.weight_set, e.name, e.of, e.block, e.mode, e.scale, e.draw, donor, "A")
+        (e.weight_set, e.name, e.of, e.block, e.mode, e.scale, e.draw, donor, "A", region)
         for e in edits
-        for donor in ("d0", "d1")
+        for donor, region in (("d0", "MTG"), ("d0", "PFC"), ("d1", "MTG"))
     ]
-    columns = "weight_set candidate_id of block mode scale draw donor_id cell_type".split()
+    columns = "weight_set candidate_id of block mode scale draw donor_id cell_type region".split()
     return pd.DataFrame(rows, columns=columns).assign(cohort="x", arm="real", seed=0)
 
 
@@ -43,11 +43,11 @@ def test_what_was_planned_is_complete():
     [
         (lambda t: pd.concat([t, t.head(5)]), "same edit twice"),
         (lambda t: t[t["mode"] != "mean"], "hold 0 candidate mean"),
-        (lambda t: t.drop(t[t["mode"] == "scale"].index[:2]), "hold 1 candidate scale"),
-        (lambda t: t.drop(t[t["mode"] == "noise"].index[:2]), "as many noise edits"),
+        (lambda t: t.drop(t[t["mode"] == "scale"].index[:3]), "hold 1 candidate scale"),
+        (lambda t: t.drop(t[t["mode"] == "noise"].index[:3]), "as many noise edits"),
         (lambda t: t[t["weight_set"] != "pair"], "hold 0 pair zero"),
-        (lambda t: t.drop(t[t["weight_set"] == "wanda"].index[:2]), "hold 7 wanda zero"),
-        (lambda t: t.drop(t[t["weight_set"] == "random"].index[:2]), "hold 29 random controls"),
+        (lambda t: t.drop(t[t["weight_set"] == "wanda"].index[:3]), "hold 7 wanda zero"),
+        (lambda t: t.drop(t[t["weight_set"] == "random"].index[:3]), "hold 29 random controls"),
         (lambda t: t.assign(seed=1), "not of the candidates' model"),
     ],
 )

@@ -19,13 +19,14 @@ def has_kernels(device: torch.device, dtype: torch.dtype, d_model: int, heads: i
     """Tell whether the kernels can run: a GPU with Triton, half precision and powers of two."""
     half = dtype in (torch.float16, torch.bfloat16)
     sizes = d_model // heads in _HEAD_SIZES and d_model & (d_model - 1) == 0
-    return device.type == "cuda" and half and sizes and _can_build() and _is_recent(device)
+    return device.type == "cuda" and half and sizes and _can_build() and _is_recent(device, dtype)
 
 
 @cache
-def _is_recent(device: torch.device) -> bool:
-    """Tell whether Triton knows the GPU: from Volta (2017) on."""
-    return torch.cuda.get_device_capability(device) >= (7, 0)
+def _is_recent(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether Triton knows the GPU: from Volta (2017) on, and for bf16 from Ampere (2020)."""
+    oldest = (8, 0) if dtype == torch.bfloat16 else (7, 0)
+    return torch.cuda.get_device_capability(device) >= oldest
 
 
 @cache
