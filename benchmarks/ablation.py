@@ -29,9 +29,9 @@ from benchmarks.model import CLS, N_CLS, PAD, VOCABULARY, cells_like
 from scsw.scgpt.model import encoder_layers, exchange_layers
 from scsw.scgpt.tokens.packed import PackedBatch
 from scsw.scgpt.training.micro_batches import cells_of
-from scsw.superweight.ablation import Readout, ablated, half_layers
-from scsw.superweight.edits import GROUP, Edit, groups_of_edits, weight_name
-from scsw.superweight.intact import intact_pass, parts_of
+from scsw.superweight.pruning.ablation import Readout, ablated, half_layers
+from scsw.superweight.pruning.edits import GROUP, Edit, groups_of_edits, weight_name
+from scsw.superweight.pruning.intact import intact_pass, parts_of
 
 SIZES = {
     "demo": {"d": 64, "heads": 4, "blocks": 4, "tokens": 96, "cells": 32},

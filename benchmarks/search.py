@@ -25,9 +25,9 @@ from benchmarks.model import CLS, PAD, VOCABULARY, cells_like
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import exchange_layers
 from scsw.scgpt.tokens.token_batch import TokenBatch
-from scsw.superweight.discovery import cls_tokens, real_tokens, scgpt_blocks, scgpt_sites
 from scsw.superweight.observe import observe
-from scsw.superweight.searched_model import MORE_SITES
+from scsw.superweight.search.discovery import cls_tokens, real_tokens, scgpt_blocks, scgpt_sites
+from scsw.superweight.search.searched_model import MORE_SITES
 
 GROUPINGS = {"cell_type": 24, "donor": 20, "region": 2}
 BATCHES, ROUNDS = 4, 3

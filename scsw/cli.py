@@ -236,7 +236,7 @@ def implant(
 ) -> None:
     """Make one scalar extreme before fine-tuning (positive control)."""
     (compute,) = sections(config, "compute")
-    from scsw.superweight.implant import implant as run
+    from scsw.superweight.controls.implant import implant as run
 
     run(start, cohort, out, kind=kind, compute=compute, seed=seed)
 
@@ -276,7 +276,7 @@ def search(
 ) -> None:
     """Search a model for super-weight-like parameters on the discovery donors."""
     settings, compute = sections(config, "search", "compute")
-    from scsw.superweight.search import search as run
+    from scsw.superweight.search.search import search as run
 
     given = {"settings": settings, "compute": compute, "start": start, "screened": screen}
     run(model, cohort, out, **given, arm=arm, seed=seed)
@@ -286,7 +286,7 @@ def search(
 def search_screen(model: Model, cohort: Cohort, out: Out, config: Settings = None) -> None:
     """Do the part of a search that the slopes of `scsw search-slopes` need."""
     settings, compute = sections(config, "search", "compute")
-    from scsw.superweight.search_shards import search_screen as run
+    from scsw.superweight.search.search_shards import search_screen as run
 
     run(model, cohort, out, settings=settings, compute=compute)
 
@@ -301,7 +301,7 @@ def search_slopes(
 ) -> None:
     """Take the slopes of one shard's weights, for `scsw search --screen`."""
     settings, compute = sections(config, "search", "compute")
-    from scsw.superweight.search_shards import search_slopes as run
+    from scsw.superweight.search.search_shards import search_slopes as run
 
     run(model, cohort, screen, settings=settings, compute=compute, shard=shard)
 
@@ -319,7 +319,7 @@ def prune(
 ) -> None:
     """Ablate candidates and their controls on the test donors."""
     search, settings, compute = sections(config, "search", "prune", "compute")
-    from scsw.superweight.prune import prune as run
+    from scsw.superweight.pruning.prune import prune as run
 
     keys = {"arm": arm, "seed": seed, "shard": shard}
     run(model, cohort, searched, out, search=search, settings=settings, compute=compute, **keys)
@@ -337,7 +337,7 @@ def quantize(
 ) -> None:
     """Round the weights of a model to integers, with and without holding out candidates."""
     settings, compute = sections(config, "quantize", "compute")
-    from scsw.superweight.quantize import quantize as run
+    from scsw.superweight.quantization.quantize import quantize as run
 
     run(model, cohort, candidates, out, settings=settings, compute=compute, arm=arm, seed=seed)
 
@@ -355,7 +355,7 @@ def verdict(
 ) -> None:
     """Give one verdict per candidate."""
     search, prune, statistics = sections(config, "search", "prune", "statistics")
-    from scsw.superweight.verdicts import judge
+    from scsw.superweight.verdict.verdicts import judge
 
     tables = {"model": model, "spikes": spikes, "weights": weights}
     rules = {"search": search, "prune": prune, "statistics": statistics}
@@ -371,7 +371,7 @@ def controls(
 ) -> None:
     """Judge the control arms against what they must show."""
     (statistics,) = sections(config, "statistics")
-    from scsw.superweight.judge_controls import judge_controls
+    from scsw.superweight.controls.judge_controls import judge_controls
 
     arms = {f.parent.name: f for f in folders or []}
     judge_controls(arms, out, alpha=statistics.alpha, simulated=simulated)
@@ -456,7 +456,7 @@ def gather(
 ) -> None:
     """Join a cohort's tables over seeds and arms."""
     model, settings, statistics = sections(config, "model", "search", "statistics")
-    from scsw.superweight.gather import gather_cohort
+    from scsw.superweight.stability.gather import gather_cohort
 
     if wrong := [str(f) for f in folders if not f.name.isdecimal()]:
         raise ScswError(f"not folders of one model: {wrong}", expected="…/<arm>/<seed>")

@@ -23,8 +23,8 @@ def code_hash(*modules: str) -> str:
     Parameters
     ----------
     modules
-        Dotted names such as ``"scsw.superweight.search"``; those that are loaded by name at run
-        time, as readers of cohorts are, must be named too.
+        Dotted names such as ``"scsw.superweight.search.search"``; those that are loaded by name at
+        run time, as readers of cohorts are, must be named too.
     """
     digest = hashlib.sha256()
     for name in sorted(set().union(*map(_closure, modules))):

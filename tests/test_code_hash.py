@@ -11,13 +11,13 @@ def closure(module):
 
 
 def test_a_step_depends_on_what_it_imports_and_on_nothing_else():
-    search = closure("scsw.superweight.search")
+    search = closure("scsw.superweight.search.search")
     tokens = "scsw.scgpt.tokens.tokenizer"
     assert {"scsw.superweight.find", tokens, "scsw.cohort.read", "scsw"} <= search
     assert not any(name.startswith(("scsw.biology", "scsw.report", "scsw.cli")) for name in search)
-    assert "scsw.superweight.verdicts" not in search
-    assert "scsw.superweight.search" not in closure("scsw.scgpt.finetune")
-    assert "scsw.scgpt.finetune" not in closure("scsw.superweight.implant")
+    assert "scsw.superweight.verdict.verdicts" not in search
+    assert "scsw.superweight.search.search" not in closure("scsw.scgpt.finetune")
+    assert "scsw.scgpt.finetune" not in closure("scsw.superweight.controls.implant")
 
 
 def test_imports_inside_functions_count():
@@ -27,14 +27,14 @@ def test_imports_inside_functions_count():
 @pytest.mark.parametrize(
     ("edited", "stale"),
     [
-        ("superweight/first_order.py", {"scsw.superweight.search"}),
-        ("superweight/kernels/site_pass.cu", {"scsw.superweight.search"}),
-        ("scgpt/forward.py", {"scsw.superweight.search", "scsw.scgpt.finetune"}),
+        ("superweight/first_order.py", {"scsw.superweight.search.search"}),
+        ("superweight/kernels/site_pass.cu", {"scsw.superweight.search.search"}),
+        ("scgpt/forward.py", {"scsw.superweight.search.search", "scsw.scgpt.finetune"}),
         ("cli.py", set()),
     ],
 )
 def test_an_edit_changes_the_hash_of_the_steps_that_use_it(tmp_path, monkeypatch, edited, stale):
-    steps = ["scsw.superweight.search", "scsw.scgpt.finetune", "scsw.cohort.preprocess"]
+    steps = ["scsw.superweight.search.search", "scsw.scgpt.finetune", "scsw.cohort.preprocess"]
     before = {step: code_hash.code_hash(step) for step in steps}
     copy = shutil.copytree(Path(code_hash.__file__).parent, tmp_path / "scsw")
     with (copy / edited).open("a") as file:

@@ -21,7 +21,7 @@ from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.capture import capture, encoder_points
-from scsw.superweight.statistics import studentised_interval
+from scsw.superweight.verdict.statistics import studentised_interval
 
 
 def components(

@@ -15,10 +15,10 @@ from scsw.biology.token_sums import TokenSums
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.ablation import Readout, ablated
 from scsw.superweight.capture import capture, encoder_points
-from scsw.superweight.edits import Edit, groups_of_edits
-from scsw.superweight.intact import intact_parts
+from scsw.superweight.pruning.ablation import Readout, ablated
+from scsw.superweight.pruning.edits import Edit, groups_of_edits
+from scsw.superweight.pruning.intact import intact_parts
 
 WRITE_OUT_MASK_RATIO = 0.4  # as in fine-tuning, so that the decoder works as it was trained
 _EDIT_KEYS = ["candidate_id", "block", "row", "column"]

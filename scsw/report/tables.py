@@ -18,7 +18,7 @@ from scsw.errors import ScswError
 from scsw.files import read_table, require
 from scsw.report.effects import cell_type_effect, mean_effect
 from scsw.report.names import control_models, quantized_models, real_seeds
-from scsw.superweight.quantization_effects import quantization_effects
+from scsw.superweight.quantization.quantization_effects import quantization_effects
 
 MODEL = ["cohort", "arm", "seed"]
 CANDIDATE = [*MODEL, "candidate_id"]

@@ -13,13 +13,13 @@ from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
-from scsw.superweight.implant import CONTRIBUTION, KINDS, implant
-from scsw.superweight.judge_controls import judge_controls
-from scsw.superweight.prune import prune
-from scsw.superweight.search import search
-from scsw.superweight.shards import gather
-from scsw.superweight.statistics import EDIT
-from scsw.superweight.verdicts import judge
+from scsw.superweight.controls.implant import CONTRIBUTION, KINDS, implant
+from scsw.superweight.controls.judge_controls import judge_controls
+from scsw.superweight.pruning.prune import prune
+from scsw.superweight.pruning.shards import gather
+from scsw.superweight.search.search import search
+from scsw.superweight.verdict.statistics import EDIT
+from scsw.superweight.verdict.verdicts import judge
 from tests.tiny import COMPUTE
 
 SMALL = {"first_order_top": 30, "gradient_cells": 24}

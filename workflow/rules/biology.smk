@@ -139,7 +139,7 @@ rule gather:
             sort_keys=True,
         ),
         simulated=SIMULATED,
-        code=code_hash("scsw.superweight.gather"),
+        code=code_hash("scsw.superweight.stability.gather"),
     shell:
         "scsw gather {params.folders:q} --out {params.out:q} --config {params.config:q}"
         " {params.simulated} &> {log}"

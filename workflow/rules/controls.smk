@@ -20,7 +20,7 @@ rule controls:
         folders=lambda w: control_folders(w.cohort),
         config=settings("statistics"),
         simulated=SIMULATED,
-        code=code_hash("scsw.superweight.judge_controls"),
+        code=code_hash("scsw.superweight.controls.judge_controls"),
     shell:
         "scsw controls {params.folders:q} --out {output.table:q} --config {params.config:q}"
         " {params.simulated} &> {log}"

@@ -44,7 +44,7 @@ rule implant:
         runtime=30,
     params:
         config=settings("compute"),
-        code=code_hash("scsw.superweight.implant"),
+        code=code_hash("scsw.superweight.controls.implant"),
     shell:
         "scsw implant {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
         " --kind {wildcards.arm} --config {params.config:q} --seed {wildcards.seed} &> {log}"

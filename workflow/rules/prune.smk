@@ -25,7 +25,7 @@ rule prune:
     params:
         searched=lambda w, input: os.path.dirname(input.searched[0]),
         config=settings("search", "prune", "compute"),
-        code=code_hash("scsw.superweight.prune"),
+        code=code_hash("scsw.superweight.pruning.prune"),
     shell:
         "scsw prune {input.model:q} --cohort {input.cohort:q} --searched {params.searched:q}"
         " --out {output.effects:q} --config {params.config:q} --arm {wildcards.arm}"
@@ -62,7 +62,7 @@ rule verdict:
     params:
         out=lambda w, output: os.path.dirname(output.verdicts),
         config=settings("search", "prune", "statistics"),
-        code=code_hash("scsw.superweight.verdicts"),
+        code=code_hash("scsw.superweight.verdict.verdicts"),
     shell:
         "scsw verdict {input.shards:q} --candidates {input.candidates:q}"
         " --model {input.model:q} --spikes {input.spikes:q} --weights {input.weights:q} --cohort {input.cohort:q}"
@@ -88,7 +88,7 @@ rule quantize:
         runtime=1440,
     params:
         config=settings("quantize", "compute"),
-        code=code_hash("scsw.superweight.quantize"),
+        code=code_hash("scsw.superweight.quantization.quantize"),
     shell:
         "scsw quantize {input.model:q} --cohort {input.cohort:q}"
         " --candidates {input.candidates:q} --out {output.table:q} --config {params.config:q}"

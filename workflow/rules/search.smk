@@ -38,7 +38,7 @@ rule search_screen:
     params:
         out=lambda w, output: os.path.dirname(output.provenance),
         config=settings("search", "compute"),
-        code=code_hash("scsw.superweight.search_shards"),
+        code=code_hash("scsw.superweight.search.search_shards"),
     shell:
         "scsw search-screen {input.model:q} --cohort {input.cohort:q} --out {params.out:q}"
         " --config {params.config:q} &> {log}"
@@ -66,7 +66,7 @@ rule search_slopes:
     params:
         screen=lambda w, input: os.path.dirname(input.screen[0]),
         config=settings("search", "compute"),
-        code=code_hash("scsw.superweight.search_shards"),
+        code=code_hash("scsw.superweight.search.search_shards"),
     shell:
         "scsw search-slopes {input.model:q} --cohort {input.cohort:q} --screen {params.screen:q}"
         " --config {params.config:q} --shard {wildcards.shard} &> {log}"
@@ -95,7 +95,7 @@ rule search:
         config=settings("search", "compute"),
         start=lambda w, input: f"--start {shlex.quote(str(input.start))}" if input.start else "",
         screen=screen_option,
-        code=code_hash("scsw.superweight.search"),
+        code=code_hash("scsw.superweight.search.search"),
     shell:
         "scsw search {input.model:q} --cohort {input.cohort:q} --out {params.out:q} {params.start}"
         " {params.screen} --config {params.config:q} --arm {wildcards.arm}"

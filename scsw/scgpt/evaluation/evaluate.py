@@ -18,7 +18,7 @@ from scsw.scgpt.evaluation.baselines import frozen_encoder, majority, pca_logist
 from scsw.scgpt.evaluation.inference import hidden_values, type_probabilities
 from scsw.scgpt.evaluation.scores import classification, one_type, reconstruction
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.statistics import studentised_interval
+from scsw.superweight.verdict.statistics import studentised_interval
 
 GEP_MASK_RATIO = 0.4  # hidden share when reconstruction is scored
 BASELINE_CELLS = 20_000

@@ -1,8 +1,8 @@
 """A GPU kernel of how a change of queries, keys and values changes attention.
 
-The formula is that of `scsw.superweight.difference.attention_difference`. Like FlashAttention-2
-(Dao 2023, arXiv:2307.08691) the kernel makes the weights block by block and never stores them; the
-intact weights, which are the same for all edits, are made once for two of them.
+The formula is that of `scsw.superweight.pruning.difference.attention_difference`. Like
+FlashAttention-2 (Dao 2023, arXiv:2307.08691) the kernel makes the weights block by block and never
+stores them; the intact weights, which are the same for all edits, are made once for two of them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ It needs a GPU, or Triton's interpreter (``TRITON_INTERPRET=1`` before Python st
 import pytest
 import torch
 
-from scsw.superweight.difference import attention_difference
+from scsw.superweight.pruning.difference import attention_difference
 from tests.scgpt.kernels.test_kernels import DEVICE, INTERPRETED, needs_triton
 
 # The interpreter computes with numpy, which has no bf16.

@@ -1,0 +1,1 @@
+"""The implanted scalars, and whether the control arms showed what they must."""

@@ -1,0 +1,1 @@
+"""Step `prune`: ablation of candidates and controls on the test donors."""

@@ -1,0 +1,1 @@
+"""Step `quantize`: what rounding the weights costs."""

@@ -1,0 +1,1 @@
+"""Step `search`: candidates of a scGPT model, and what is told of them."""

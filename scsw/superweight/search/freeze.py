@@ -1,0 +1,121 @@
+"""The frozen family of candidates (contract: ``candidates.parquet``)."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+
+from scsw.superweight.find import with_weights
+from scsw.superweight.observe import HIDDEN, OUTPUT, Observation
+from scsw.superweight.search.screen import PLACE, Screen
+from scsw.superweight.search.spike_table import ratios
+
+COLUMNS = (
+    "rank candidate_id family module block row column weight weight_z site spike_ratio "
+    "hidden_ratio contribution residual_share stability first_order first_order_reconstruction "
+    "simpson mean_hidden start_ratio start_weight found_by iteration top_gene"
+).split()
+
+
+def freeze(
+    spiking: pd.DataFrame,
+    screened: Screen,
+    modules: list[str],
+    layers: list,
+    seen: Observation,
+    settings: SimpleNamespace,
+) -> pd.DataFrame:
+    """Return the family: spikes first, then the largest predicted effects, then the rest.
+
+    Parameters
+    ----------
+    spiking
+        Table of `find_candidates`.
+    screened
+        The first-order screen.
+    modules, layers
+        Names of the down-projections, and these.
+    seen
+        What the pass over the intact model saw.
+    settings
+        Section ``search`` of the config.
+    """
+    predicted = screened.table[screened.table["loss"] == "nll"].set_index(PLACE)["simpson"]
+    table = _joined(spiking, predicted, modules, settings)
+    places = list(zip(table["block"], table["row"], table["column"], strict=True))
+    table = with_weights(table, layers)
+    outputs = [seen.sites[f"{block}.{OUTPUT}"] for block in range(len(layers))]
+    hidden = [seen.sites[f"{block}.{HIDDEN}"] for block in range(len(layers))]
+    row_ratio = [ratios(outputs[b])[r] for b, r, _ in places]
+    column_ratio = [ratios(hidden[b])[c] for b, _, c in places]
+    table["spike_ratio"] = table["spike_ratio"].fillna(pd.Series(row_ratio))
+    table["hidden_ratio"] = table["hidden_ratio"].fillna(pd.Series(column_ratio))
+    table["site"] = table["site"].fillna(OUTPUT)
+    table["stability"] = [
+        _share_of_donors(seen, b, site, r, settings.spike_ratio)
+        for (b, r, _), site in zip(places, table["site"], strict=True)
+    ]
+    table["first_order"], table["first_order_reconstruction"] = (
+        [screened.effects[loss][b][r, c] for b, r, c in places]
+        for loss in ("nll", "reconstruction")
+    )
+    table["simpson"] = predicted[places].to_numpy()
+    table["mean_hidden"] = [hidden[b].mean()[c] for b, _, c in places]
+    table["candidate_id"] = [f"ffn_down.b{b}.r{r}.c{c}" for b, r, c in places]
+    return table.assign(family="ffn_down", rank=np.arange(1, len(table) + 1))
+
+
+def with_start(
+    table: pd.DataFrame, start: Observation | None, weights: list[np.ndarray] | None
+) -> pd.DataFrame:
+    """Fill in what each candidate was in the model that fine-tuning started from.
+
+    Parameters
+    ----------
+    table
+        The family.
+    start, weights
+        What a pass over the same cells saw in that model, and its down-projections; None if there
+        is no such model.
+    """
+    if start is None:
+        return table.assign(start_ratio=np.nan, start_weight=np.nan)
+    ratio = [
+        ratios(start.sites[f"{r.block}.{r.site}"])[r.row] for r in table.itertuples(index=False)
+    ]
+    value = [float(weights[r.block][r.row, r.column]) for r in table.itertuples(index=False)]
+    return table.assign(start_ratio=ratio, start_weight=value)
+
+
+def _share_of_donors(seen: Observation, block: int, site: str, row: int, rule: float) -> float:
+    statistics = seen.sites[f"{block}.{site}"]
+    largest = statistics.groups["donor"]["max"][:, row]
+    return float((largest / (statistics.site_median() or np.nan) >= rule).mean())
+
+
+def _joined(
+    spiking: pd.DataFrame, predicted: pd.Series, modules: list[str], settings: SimpleNamespace
+) -> pd.DataFrame:
+    """Fill the reserved places with the largest predicted effects not already found.
+
+    True spikes are never pushed out; channels below the stop rule make way.
+    """
+    reserved = min(settings.first_order, settings.max_candidates)
+    true_spikes = int((spiking["found_by"] == "spike").sum())
+    kept = spiking.head(max(true_spikes, settings.max_candidates - reserved))
+    taken = set(zip(kept["block"], kept["row"], kept["column"], strict=True))
+    rows = []
+    for block, row, column in predicted.sort_values(ascending=False, kind="stable").index:
+        if len(kept) + len(rows) >= settings.max_candidates:
+            break
+        if (block, row, column) not in taken:
+            place = {"block": block, "row": row, "column": column, "module": modules[block]}
+            rows.append(place | {"found_by": "first_order", "iteration": 0, "top_gene": ""})
+    parts = [kept.iloc[:true_spikes], pd.DataFrame(rows), kept.iloc[true_spikes:]]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    # With first-order finds alone the spike columns are missing: they are then all NaN.
+    table = table.reindex(columns=spiking.columns.drop(["batch", "cell", "token"]))
+    numbers = ["spike_ratio", "hidden_ratio", "contribution", "residual_share"]
+    return table.astype(dict.fromkeys(numbers, "float64"))

@@ -1,0 +1,1 @@
+"""Step `gather`: what the models of a cohort have in common."""

@@ -1,0 +1,1 @@
+"""Step `verdict`: what the measured effects amount to."""
