@@ -87,7 +87,7 @@ def suffix(
     half = device.type == "cuda"
     layers = half_layers(model) if half else encoder_layers(model)
     readout, found = Readout(model), []
-    for part in parts_of(packed.lengths, model.d_model, GROUP, device.type):
+    for part in parts_of(packed.lengths, model.d_model, GROUP, device):
         cells = cells_of(packed, part.start, part.stop).to(device)
         intact = intact_pass(model, cells)
         intact = intact.in_half() if half else intact

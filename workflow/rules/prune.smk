@@ -57,7 +57,7 @@ rule verdict:
         "../../envs/scsw.yaml"
     resources:
         gpu=0,
-        mem_mb=8000,
+        mem_mb=16000,
         runtime=60,
     params:
         out=lambda w, output: os.path.dirname(output.verdicts),

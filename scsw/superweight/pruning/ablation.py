@@ -163,8 +163,9 @@ def _attention(here: _Block, change: Tensor, intact: Intact, only_first: bool) -
     from scsw.scgpt.kernels.attention_change import attention_change  # needs Triton
 
     # What all keys of a cell have in common changes no weight, but would fill the exponentials.
-    keys = qkv[:, :, 1].flatten(2)
-    keys -= (intact.cell_means(keys.dtype) @ keys)[:, intact.cell_of]
+    keys = qkv[:, :, 1]
+    means = intact.cell_means(keys.dtype) @ keys.flatten(2)
+    qkv[:, :, 1] -= means[:, intact.cell_of].view_as(keys)
     longest = 1 if only_first else max(intact.lengths)
     kept = block.qkv, block.centred_heads, block.lse
     heads = attention_change(*kept, qkv, intact.offsets, longest).flatten(2)

@@ -20,8 +20,9 @@ from scsw.scgpt.training.micro_batches import cells_of
 from scsw.superweight.pruning.difference import IntactNorm
 from scsw.superweight.pruning.edits import GROUP
 
-# Numbers of one activation of all edits of a group that are in memory together.
-_ELEMENTS = {"cpu": 2**20, "cuda": 2**28}
+# Numbers of one activation of all edits of a group that are in memory together: on CPU as many as
+# its caches hold, on a GPU one for so many bytes of the card.
+_ELEMENTS, _BYTES = 2**20, 320
 
 
 @dataclass
@@ -167,7 +168,7 @@ def intact_parts(
         The cells, on the CPU, and their pass.
     """
     for batch in tokenizer.packed_batches(rows, compute.batch_size, mask_ratio=mask_ratio):
-        for part in parts_of(batch.lengths, model.d_model, GROUP, device.type):
+        for part in parts_of(batch.lengths, model.d_model, GROUP, device):
             cells = cells_of(batch, part.start, part.stop)
             yield cells, intact_pass(model, cells.to(device))
 
@@ -198,13 +199,16 @@ def _means(x: Tensor, cell_of: Tensor, lengths: list[int]) -> Tensor:
     return sums / n.view(-1, *[1] * (x.ndim - 1))
 
 
-def parts_of(lengths: list[int], d_model: int, group: int, device: str) -> Iterator[slice]:
+def parts_of(lengths: list[int], d_model: int, group: int, device: torch.device) -> Iterator[slice]:
     """Divide cells into runs that a group of edits can be computed for at once.
 
-    The division hangs on the cells' lengths alone, so that a result has the same digits whatever
-    the edits and the shards are.
+    The division hangs on the cells' lengths alone (and on a GPU's memory), so that a result has the
+    same digits whatever the edits and the shards are.
     """
-    most = max(1, _ELEMENTS[device] // (d_model * group))
+    elements = _ELEMENTS
+    if device.type == "cuda":
+        elements = torch.cuda.get_device_properties(device).total_memory // _BYTES
+    most = max(1, elements // (d_model * group))
     start = tokens = 0
     for cell, n in enumerate(lengths):
         if tokens and tokens + n > most:

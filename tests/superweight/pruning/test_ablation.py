@@ -2,12 +2,15 @@
 
 import copy
 import dataclasses
+import sys
+import types
 
 import numpy as np
 import pytest
 import torch
 
 from scsw.scgpt.model import encoder_layers
+from scsw.superweight.pruning import ablation
 from scsw.superweight.pruning.ablation import Readout, ablated
 from scsw.superweight.pruning.difference import attention_difference
 from scsw.superweight.pruning.edits import (
@@ -201,6 +204,34 @@ def test_weights_of_several_blocks_go_together(tuned, packed, n):
     assert_as_rerun(tuned.network, packed, edits)
 
 
+def test_the_way_through_the_gpu_kernels_is_the_same(tuned, packed, monkeypatch):
+    """With the kernel's formula in float32 in the kernel's place, and nothing compiled."""
+
+    def kernel(qkv, out, lse, change, offsets, longest):
+        assert lse is lse_of_kernels and change.is_contiguous() and len(change) % 2 == 0
+        # What the keys of a cell have in common was taken off.
+        for cell in change[:, :, 1].split(packed.lengths, 1):
+            assert cell.mean(1).abs().max() <= 1e-5 * max(change.abs().max(), 1e-9)
+        return attention_difference(qkv, out, change, packed.lengths)
+
+    module = types.ModuleType("scsw.scgpt.kernels.attention_change")
+    module.attention_change = kernel
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(ablation, "_compiled", lambda function: function)
+    lse_of_kernels = torch.zeros(0)
+    layers, intact = encoder_layers(tuned.network), intact_pass(tuned.network, packed)
+    fast = dataclasses.replace(
+        intact, blocks=[dataclasses.replace(block, lse=lse_of_kernels) for block in intact.blocks]
+    )
+    edits = [an_edit(family, 0, 3, 5) for family in FAMILIES] + [an_edit("ffn_down", 0, 1, 2)]
+    every = torch.arange(packed.n_tokens)
+    for group in groups_of_edits(edits):
+        for at in (None, every):
+            expected = ablated(layers, intact, group, at=at)
+            found = ablated(layers, fast, group, at=at)
+            torch.testing.assert_close(found.cells, expected.cells, rtol=1e-4, atol=1e-8)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_null_edit_changes_exactly_nothing(tuned, packed, family):
     edits = [an_edit(family, block, 1, 2, "scale", scale=1.0) for block in range(3)]
@@ -284,6 +315,6 @@ def test_groups_start_at_one_place_and_shards_hold_whole_groups():
 
 def test_parts_hold_every_cell_once_and_fit_the_memory():
     lengths = [70, 90, 3, 3, 500_000, 4]  # up to 128 tokens go together at this width
-    parts = list(parts_of(lengths, 512, GROUP, "cpu"))
+    parts = list(parts_of(lengths, 512, GROUP, torch.device("cpu")))
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(6))
     assert parts == [slice(0, 1), slice(1, 4), slice(4, 5), slice(5, 6)]
