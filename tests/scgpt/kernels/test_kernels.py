@@ -122,7 +122,7 @@ def test_what_the_kernels_lack_is_said_once(monkeypatch, found, said):
     monkeypatch.setattr(available.importlib.util, "find_spec", lambda name: found)
     monkeypatch.setattr(available.shutil, "which", lambda name: None)
     monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setattr(available, "_is_recent", lambda device: True)
+    monkeypatch.setattr(available, "_is_recent", lambda device, dtype: True)
     headers = Path(available.sysconfig.get_path("include"), "Python.h").exists()
     wanted = (torch.device("cuda"), torch.float16, 512, 8)
     with pytest.warns(UserWarning, match=said):

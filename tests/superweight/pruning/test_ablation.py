@@ -242,7 +242,7 @@ def test_a_null_edit_changes_exactly_nothing(tuned, packed, family):
 
 def test_shuffled_noise_and_restored(tuned, packed):
     """Modes that are no change of weights, against the same done by a hook on linear2."""
-    network = tuned.network
+    network = copy.deepcopy(tuned.network)
     layer, row, column = encoder_layers(network)[1], 4, 6
     with torch.no_grad():
         layer.linear2.weight[row, column] = 3.0
