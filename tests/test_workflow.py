@@ -17,6 +17,8 @@ from scsw.files import read_table
 from scsw.scgpt.model import new_model
 
 ROOT = Path(__file__).parents[1]
+# Of the edits beside the random controls; the shipped configs have many.
+FEW = {"n_matched": 3, "n_noise": 3, "scales": [0.5], "n_pairs_among": 3}
 TINY_COHORT = {"donors": 40, "nuclei_per_donor": 12, "genes": 400}
 TINY = {
     "run": "tiny",
@@ -48,7 +50,7 @@ TINY = {
     "model": {"embsize": 16, "nheads": 2, "d_hid": 24, "nlayers": 2, "max_seq_len": 24},
     "finetune": {"epochs": 2, "lr": 0.003, "evaluations": 2},
     "search": {"max_candidates": 4, "first_order": 1, "first_order_top": 20, "gradient_cells": 16},
-    "prune": {"n_controls": 79, "control_scope": "all_blocks", "shards": 2},
+    "prune": {"n_controls": 79, "control_scope": "all_blocks", "shards": 2, **FEW},
     "quantize": {"bits": [4], "block_sizes": [16, 0], "random_draws": 1},
     "statistics": {"bootstrap": 300},
     "map": {"min_cells": 5},
@@ -301,7 +303,7 @@ def tiny_checkpoint(folder: Path, genes: list[str]) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sea_ad", "rosmap", "sea_ad_vs_rosmap"])
 def test_a_real_config_runs_to_its_report_on_simulated_files(checkout, name):
-    """Only the places of the data and of the (small) checkpoint differ from the shipped config."""
+    """Only places differ from the shipped config, and how many controls are like a candidate."""
     shape = {"donors": 40, "nuclei_per_donor": 16, "genes": 6000}
     paths = {}
     for source, file in (("sea_ad", "a.h5ad"), ("rosmap", "b")):
@@ -314,7 +316,8 @@ def test_a_real_config_runs_to_its_report_on_simulated_files(checkout, name):
         tiny_checkpoint(checkpoint, genes)
     shipped = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
     cohorts = [c | {"path": str(paths[c["source"]])} for c in shipped["cohorts"]]
-    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}}
+    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}, "prune": FEW}
+    override["quantize"] = {"block_sizes": [64], "random_draws": 1}
     write_config(checkout / "override.yaml", override)
     result = snakemake("--configfile", f"config/{name}.yaml", "override.yaml", cwd=checkout)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
