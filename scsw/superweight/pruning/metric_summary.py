@@ -56,7 +56,11 @@ def metric_summary(
     zeroed = own[(own["weight_set"] == "candidate") & (own["mode"] == "zero")]
     if len(zeroed):
         zeroed = with_donors(zeroed, donors, STAGES)
-        parts += [_over(zeroed, types, frequencies, by) for by in BY]
+        parts += [
+            _over(known, types, frequencies, by)
+            for by in BY
+            if len(known := zeroed[zeroed[by] != -1] if by in STAGES else zeroed)
+        ]
     return pd.concat(parts, ignore_index=True)[COLUMNS]
 
 
@@ -75,10 +79,7 @@ def _over_all(
 def _over(
     effects: pd.DataFrame, types: Sequence[str], frequencies: pd.Series, by: str
 ) -> pd.DataFrame:
-    known = effects[effects[by] != -1] if by in STAGES else effects
-    if known.empty:
-        return pd.DataFrame(columns=COLUMNS).astype({"n_cells": "int64"})
-    table = metric_table(known, types, by=[by, "donor_id"], frequencies=frequencies)
+    table = metric_table(effects, types, by=[by, "donor_id"], frequencies=frequencies)
     table = over_donors(table).rename(columns={by: "group"})
     table["group"] = table["group"].astype(str)
     return table.assign(by=by, effect_low=float("nan"), effect_high=float("nan"))
