@@ -303,7 +303,7 @@ def tiny_checkpoint(folder: Path, genes: list[str]) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sea_ad", "rosmap", "sea_ad_vs_rosmap"])
 def test_a_real_config_runs_to_its_report_on_simulated_files(checkout, name):
-    """Only places differ from the shipped config, and how many controls are like a candidate."""
+    """Only places differ from the shipped config, and how many controls there are."""
     shape = {"donors": 40, "nuclei_per_donor": 16, "genes": 6000}
     paths = {}
     for source, file in (("sea_ad", "a.h5ad"), ("rosmap", "b")):
@@ -316,7 +316,8 @@ def test_a_real_config_runs_to_its_report_on_simulated_files(checkout, name):
         tiny_checkpoint(checkpoint, genes)
     shipped = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
     cohorts = [c | {"path": str(paths[c["source"]])} for c in shipped["cohorts"]]
-    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}, "prune": FEW}
+    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}}
+    override["prune"] = FEW | {"n_controls": 399}  # as few as 20 candidates allow
     override["quantize"] = {"block_sizes": [64], "random_draws": 1}
     write_config(checkout / "override.yaml", override)
     result = snakemake("--configfile", f"config/{name}.yaml", "override.yaml", cwd=checkout)
