@@ -501,13 +501,13 @@ def biomarkers(
     config: Settings = None,
     simulated: Simulated = False,
 ) -> None:
-    """Write the table of candidate genes and what each does and does not show."""
-    settings, statistics = sections(config, "enrich", "statistics")
+    """Rank genes by candidate, and write what each does and does not show."""
+    settings, enrich, statistics = sections(config, "biomarkers", "enrich", "statistics")
     from scsw.biology.biomarkers import biomarkers as run
 
     tables = [cohort_folder / f"{name}.parquet" for name in ("pathways", "stages", "verdicts")]
-    options = {"settings": settings, "alpha": statistics.alpha, "simulated": simulated}
-    run(gene_scores, *tables, replication, out, **options)
+    options = {"settings": settings, "enrich_settings": enrich, "alpha": statistics.alpha}
+    run(gene_scores, *tables, replication, out, **options, simulated=simulated)
 
 
 @app.command()

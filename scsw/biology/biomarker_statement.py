@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pandas as pd
 
+from scsw.biology.candidate_evidence import CALIBRATED
+
 NOT_SCORED = "not in vocabulary or not detected"
+NO_RANK = (
+    "{gene} was scored, but not in every view of a candidate considered: it has no rank, and the "
+    "run links it to no candidate."
+)
 _VERDICTS = {
     "causal, informative": (
         "Zeroing this candidate, or replacing it by its mean, worsened the model on test donors "
@@ -29,90 +35,106 @@ _VERDICTS = {
         "associated with it, and no control over the model was shown."
     ),
 }
-_REPLICATION = {
-    "replicated": "The candidate's gene profile recurs in another cohort.",
-    "not replicated": "The candidate's gene profile was not found again in another cohort.",
-    "not testable": "Replication in another cohort could not be tested.",
-}
+_VERBS = {"read_in": "reads from", "write_out": "writes to"}
+_NOT_COMPARED = "Replication in an independent cohort could not be tested."
 
 
-def leading_link(links: pd.DataFrame, gene: str) -> pd.Series | None:
-    """Return the link that a gene's statement is about, or None if no candidate leads with it.
-
-    Causal candidates come first, then the gene's place, the candidate's rank and the seed.
-    """
-    own = links[links["gene"].eq(gene) & links["leading"].astype(bool)]
-    if own.empty:
-        return None
-    order = own.assign(_not_causal=~own["causal"].astype(bool))
-    return order.sort_values(["_not_causal", "place", "rank", "seed", "view"]).iloc[0]
-
-
-def statement(
-    gene: str,
-    summary: pd.Series,
-    link: pd.Series | None,
-    *,
-    n_seeds: int,
-    top_genes: int,
-    primary_stage: str,
-    alpha: float,
-) -> str:
+def statement(gene: str, row: pd.Series, *, n_seeds: int, top_genes: int, alpha: float) -> str:
     """Write the statement on a gene that was scored.
 
     Parameters
     ----------
     gene
         Its name.
-    summary
-        Its row of `gene_evidence.gene_summary`.
-    link
-        Its `leading_link`.
+    row
+        Its row of `candidate_evidence.with_candidate_evidence`, with ``gwas``.
     n_seeds
         Number of models looked at.
     top_genes
         Number of leading genes per candidate and view.
-    primary_stage
-        Stage variable of the primary tests.
     alpha
         Level of the false discovery rate.
     """
-    if link is None:
+    if row["grade"] == "unlinked":
         return (
             f"{gene} was scored, but is not among the {top_genes} leading genes of any candidate "
-            "considered: the run links it to none of them."
+            f"considered: the run links it to none of them.{_gwas(gene, row)}"
         )
     parts = [
-        _association(gene, link, summary, n_seeds, top_genes, alpha),
-        _VERDICTS[link["verdict"]].format(gene=gene),
-        _stage(summary["stage_q"], primary_stage, alpha),
-        _REPLICATION[summary["replication"]],
-        f"None of this shows that {gene} causes Alzheimer's disease or is a validated marker.",
+        _association(gene, row, n_seeds, top_genes, alpha),
+        _VERDICTS[row["verdict"]].format(gene=gene),
+        _pathways(gene, row),
+        _stage(gene, row, alpha),
+        _replication(row),
     ]
-    return " ".join(parts)
+    end = f"None of this shows that {gene} causes Alzheimer's disease or is a validated marker."
+    return " ".join(parts) + _gwas(gene, row) + " " + end
 
 
-def _association(
-    gene: str, link: pd.Series, summary: pd.Series, n_seeds: int, top_genes: int, alpha: float
-) -> str:
-    verb = "reads from" if link["view"] == "read_in" else "writes to"
-    stands_out = pd.notna(link["q"]) and link["q"] <= alpha
-    matched = "stands out from matched genes" if stands_out else "not beyond matched genes"
-    q = f"q {link['q']:.3g}" if pd.notna(link["q"]) else "no q"
+def _association(gene: str, row: pd.Series, n_seeds: int, top_genes: int, alpha: float) -> str:
+    view = row["view"]
+    z, q, unit_q, place = (row[f"{view}_{name}"] for name in ("z", "q", "unit_q", "place"))
+    tests = [
+        f"z {z:.2f}, {_level('gene', q, alpha, 'matched genes')}",
+        *([_level("unit", unit_q, alpha, "matched units")] if pd.notna(unit_q) else []),
+    ]
+    graded = "this grade" if row["grade"] != "listed" else "a leading place"
     return (
-        f"{gene} is among the {top_genes} genes that candidate {link['candidate_id']} (seed "
-        f"{link['seed']}) {verb} most (place {link['place']} of {link['n_scored']}, z "
-        f"{link['z']:.2f}, {q}: {matched}), and among the leading genes of a candidate in "
-        f"{summary['seeds']} of {n_seeds} seeds."
+        f"{gene} is among the {top_genes} genes that candidate {row['candidate_id']} (seed "
+        f"{row['seed']}) {_VERBS[view]} most (place {place:.0f} of {row['n_genes']}, combined rank "
+        f"{row['combined_rank']:g}; {'; '.join(tests)}), and has {graded} in {row['seeds']} of "
+        f"{n_seeds} seeds."
     )
 
 
-def _stage(q: float, primary_stage: str, alpha: float) -> str:
+def _level(name: str, q: float, alpha: float, others: str) -> str:
     if pd.isna(q):
-        return "Association of its candidates with disease stage was not tested."
+        return f"{name}-level: no q"
+    verb = "stands out from" if q <= alpha else "not beyond"
+    return f"{name}-level q {q:.3g}: {verb} {others}"
+
+
+def _pathways(gene: str, row: pd.Series) -> str:
+    n = row["n_pathways"]
+    if not n:
+        return f"{gene} is in no gene set that this candidate's genes are enriched for."
+    null = (
+        "calibrated on matched controls"
+        if row["pathway_test"] == CALIBRATED
+        else "naive: gene permutation, not calibrated on controls"
+    )
+    sets = "one gene set" if n == 1 else f"{n} gene sets"
+    return f"{gene} is in {sets} that this candidate's genes are enriched for ({null})."
+
+
+def _stage(gene: str, row: pd.Series, alpha: float) -> str:
+    q = row["stage_q"]
+    if pd.isna(q):
+        return "Association of this candidate with disease stage was not tested."
+    where = f"{row['stage']} across held-out donors in {row['stage_class']} (q {q:.3g})"
     if q <= alpha:
         return (
-            f"The contribution of one of its candidates is associated with {primary_stage} "
-            f"across held-out donors (smallest q {q:.3g})."
+            f"The candidate's contribution, not the expression of {gene}, is associated with "
+            f"{where}."
         )
-    return f"No association of its candidates with {primary_stage} was found (smallest q {q:.3g})."
+    return f"No association of this candidate with stage was found; nearest was {where}."
+
+
+def _replication(row: pd.Series) -> str:
+    n, k = row["n_compared"], row["n_replicated"]
+    if not n:
+        return _NOT_COMPARED
+    models = "the one model" if n == 1 else f"{n} models"
+    return (
+        f"The candidate's gene profile was found again in {k or 'none'} of {models} of other "
+        "cohorts."
+    )
+
+
+def _gwas(gene: str, row: pd.Series) -> str:
+    if row["gwas"] != "yes":
+        return ""
+    return (
+        f" {gene} names a locus of the GWAS set, which was known beforehand and is no result of "
+        "this run."
+    )

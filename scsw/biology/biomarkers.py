@@ -1,4 +1,4 @@
-"""Step `biomarkers`: one table of genes, with a sentence on what is and is not shown."""
+"""Step `biomarkers`: genes ranked by candidate, and one table of what is and is not shown."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ from typing import Any
 
 import pandas as pd
 
-from scsw.biology.biomarker_statement import NOT_SCORED, leading_link, statement
-from scsw.biology.gene_evidence import considered_candidates, gene_links, gene_summary
-from scsw.biology.ranking import VIEWS
+from scsw.biology.biomarker_statement import NO_RANK, NOT_SCORED, statement
+from scsw.biology.candidate_evidence import with_candidate_evidence
+from scsw.biology.combined_ranking import ALL_VIEWS, combined_ranking
+from scsw.biology.gene_evidence import best_links, considered_candidates, gene_links
+from scsw.biology.gene_sets import find_gmt, read_gmt
 from scsw.biology.tables import (
     BIOMARKERS,
+    GENE_RANKS,
     GENE_SCORES,
     PATHWAYS,
     REPLICATED_GENES,
     STAGES,
+    VIEW_AGREEMENT,
+    one_model,
     read_columns,
     typed,
 )
+from scsw.biology.view_agreement import view_agreement
 from scsw.errors import ScswError
 from scsw.files import write_table
 from scsw.provenance import recorded
 
 NAMED_GENES = ("APP", "PSEN1", "PSEN2", "MAPT", "TREM2", "APOE", "IL1B", "FOXO3")
 _VERDICT_COLUMNS = "cohort arm seed rank candidate_id causal verdict".split()
+_MATCHED_ON = ["detection_rate", "mean_bin"]
+_UNIT_LEVEL = ["unit_q", "score_low", "score_high"]
 
 
 def biomarkers(
@@ -38,17 +46,17 @@ def biomarkers(
     out: str | Path,
     *,
     settings: SimpleNamespace,
+    enrich_settings: SimpleNamespace,
     alpha: float = 0.05,
-    n_genes: int = 50,
     simulated: bool = False,
 ) -> None:
-    """Write ``biomarkers.tsv``: the best genes of a cohort and eight named ones.
+    """Write ``biomarkers.tsv``, ``gene_ranks.parquet`` and ``view_agreement.parquet``.
 
-    Candidates considered are the best `settings.max_candidates` of each seed and every one with
-    a causal verdict. The leading genes of a candidate and view are those of
-    `ranking.leading_genes`, as in ORA. Genes rank by, in this order: whether a causal
-    candidate leads with them; in how many seeds a candidate leads with them; the larger of
-    ``read_in_z`` and |``write_out_z``|; the name.
+    ``gene_ranks`` holds the combined rank of every gene for every candidate
+    (`combined_ranking.combined_ranking`), ``view_agreement`` whether the views behind it agree
+    (`view_agreement.view_agreement`). ``biomarkers.tsv`` lists the best genes and eight named
+    ones, each with its best candidate (`gene_evidence.best_links`) among the best
+    `enrich_settings.max_candidates` of each seed and every one with a causal verdict.
 
     Parameters
     ----------
@@ -59,90 +67,111 @@ def biomarkers(
     replication
         ``replication/genes.parquet``, or None where there is none.
     out
-        The file ``biomarkers.tsv`` to write; the provenance goes beside it.
+        Folder to write the tables and the provenance to.
     settings
-        Section ``enrich`` of the config (`top_genes` and `max_candidates` are used).
+        Section ``biomarkers`` of the config.
+    enrich_settings
+        Section ``enrich`` (`top_genes` and `max_candidates` are used).
     alpha
         Level of the false discovery rate (``statistics.alpha``).
-    n_genes
-        How many of the best genes are listed; the named ones are always there.
     simulated
         Whether the cohort is simulated; each statement then says so first.
 
     Raises
     ------
     ScswError
-        If a table is not as described, or the verdicts are of several cohorts.
+        If a table is not as described, the verdicts are of several cohorts, or the GWAS set is
+        not in its file.
     """
     out = Path(out)
     inputs = {f"gene_scores_{i}": path for i, path in enumerate(gene_scores)}
     inputs |= {"pathways": pathways, "stages": stages, "verdicts": verdicts}
     inputs |= {} if replication is None else {"replication": replication}
-    parameters = {"top_genes": settings.top_genes, "max_candidates": settings.max_candidates}
-    parameters |= {"alpha": alpha, "n_genes": n_genes}
+    limits = {name: getattr(enrich_settings, name) for name in ("top_genes", "max_candidates")}
+    inputs["gwas"] = find_gmt(settings.gwas_gene_sets)
+    gwas = _gwas_genes(inputs["gwas"], settings.gwas_set)
+    parameters = {**vars(settings), **limits, "alpha": alpha}
     with recorded(
-        "biomarkers", out.parent, inputs=inputs, parameters=parameters, simulated=simulated
-    ):
+        "biomarkers", out, inputs=inputs, parameters=parameters, seed=settings.seed,
+        simulated=simulated,
+    ):  # fmt: skip
         judged = read_columns(verdicts, _VERDICT_COLUMNS)
-        scored = [
-            read_columns(path, GENE_SCORES, cell_type="all", view=VIEWS) for path in gene_scores
-        ]
-        staged = read_columns(stages, STAGES)
-        considered = considered_candidates(judged, settings.max_candidates)
-        links = gene_links(scored, considered, settings.top_genes)
-        summary = ranked_summary(
-            gene_summary(
-                {gene for table in scored for gene in table["gene"]},
-                links,
-                read_columns(pathways, PATHWAYS),
-                staged,
-                _replication(replication),
-                cohort=_cohort(judged),
-                alpha=alpha,
-            )
+        scored = [_scores(path) for path in gene_scores]
+        considered = considered_candidates(judged, enrich_settings.max_candidates)
+        ranks = [combined_ranking(scores) for scores in scored]
+        links = gene_links(scored, ranks, considered, top_genes=limits["top_genes"], alpha=alpha)
+        genes = with_candidate_evidence(
+            best_links(links),
+            read_columns(pathways, PATHWAYS),
+            read_columns(stages, STAGES),
+            _replication(replication),
+            cohort=_cohort(judged),
+            alpha=alpha,
         )
-        context = {"n_seeds": len(gene_scores), "top_genes": settings.top_genes, "alpha": alpha}
-        context["primary_stage"] = _primary_stage(staged)
-        listed = list(dict.fromkeys([*summary.index[:n_genes], *NAMED_GENES]))
-        rows = [_row(gene, summary, links, context, simulated) for gene in listed]
+        context = {"n_seeds": len(scored), "top_genes": limits["top_genes"], "alpha": alpha}
+        listed = list(dict.fromkeys([*genes.index[: settings.genes], *NAMED_GENES]))
+        known = {gene for table in scored for gene in table["gene"]}
+        rows = [_row(gene, genes, known, gwas, context, simulated) for gene in listed]
         table = typed(rows, BIOMARKERS).sort_values("rank", kind="stable", na_position="last")
-        write_table(table.round({"read_in_z": 4, "write_out_z": 4}), out)
-
-
-def ranked_summary(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return the genes best first, with ``rank`` from 1; the rule is in `biomarkers`."""
-    both = pd.concat([summary["read_in_z"], summary["write_out_z"].abs()], axis=1)
-    ordered = summary.assign(_strength=both.max(axis=1), _gene=summary.index).sort_values(
-        ["causal", "seeds", "_strength", "_gene"], ascending=[False, False, False, True]
-    )
-    return ordered.drop(columns=["_strength", "_gene"]).assign(rank=range(1, len(ordered) + 1))
+        agreement = {"top_genes": limits["top_genes"], "permutations": settings.permutations}
+        models = [one_model(scores) for scores in scored]
+        views = [view_agreement(scores, seed=settings.seed, **agreement) for scores in scored]
+        ranks, views = (
+            [table.assign(**model) for table, model in zip(tables, models, strict=True)]
+            for tables in (ranks, views)
+        )
+        write_table(typed(_joined(ranks), GENE_RANKS), out / "gene_ranks.parquet")
+        write_table(typed(_joined(views), VIEW_AGREEMENT), out / "view_agreement.parquet")
+        digits = {f"{view}_z": 4 for view in ALL_VIEWS}
+        write_table(table.round(digits), out / "biomarkers.tsv")
 
 
 def _row(
     gene: str,
-    summary: pd.DataFrame,
-    links: pd.DataFrame,
+    genes: pd.DataFrame,
+    known: set[str],
+    gwas: set[str],
     context: dict[str, Any],
     simulated: bool,
 ) -> dict[str, Any]:
     prefix = "Simulated data. " if simulated else ""
-    if gene not in summary.index:
-        empty = {"gene": gene, "n_pathways": 0, "seeds": 0, "replication": "not testable"}
-        absent = dict.fromkeys(["rank", "read_in_z", "write_out_z", "stage_q"])
-        return {**empty, **absent, "statement": prefix + NOT_SCORED}
-    own = summary.loc[gene]
-    text = statement(gene, own, leading_link(links, gene), **context)
-    columns = [name for name in BIOMARKERS if name not in ("gene", "statement")]
-    return {"gene": gene, **{name: own[name] for name in columns}, "statement": prefix + text}
+    in_gwas = {"gene": gene, "gwas": "yes" if gene in gwas else "no"}
+    if gene not in genes.index:
+        # A gene without a z in some view has no combined rank, but it was looked at.
+        grade = "no rank" if gene in known else "not scored"
+        said = NO_RANK.format(gene=gene) if gene in known else NOT_SCORED
+        counts = dict.fromkeys(["seeds", "n_pathways", "n_replicated", "n_compared"], 0)
+        empty = dict.fromkeys(BIOMARKERS) | counts | {"replication": "not testable"}
+        return empty | in_gwas | {"grade": grade, "statement": prefix + said}
+    own = genes.loc[gene]
+    row = {name: own[name] for name in BIOMARKERS if name in own.index}
+    text = statement(gene, pd.Series({**own, **in_gwas}), **context)
+    return row | in_gwas | {"statement": prefix + text}
+
+
+def _scores(path: str | Path) -> pd.DataFrame:
+    columns = [*GENE_SCORES, *_MATCHED_ON]
+    return read_columns(path, columns, optional=_UNIT_LEVEL, cell_type="all", view=ALL_VIEWS)
 
 
 def _replication(path: str | Path | None) -> pd.DataFrame:
     return typed([], REPLICATED_GENES) if path is None else read_columns(path, REPLICATED_GENES)
 
 
-def _primary_stage(stages: pd.DataFrame) -> str:
-    names = stages.loc[stages["primary"].astype(bool), "stage"].unique()
-    return str(names[0]) if len(names) else "stage"
+def _gwas_genes(path: Path, name: str) -> set[str]:
+    sets = read_gmt(path)
+    if name not in sets:
+        raise ScswError(
+            f"{path} has no gene set {name}",
+            expected=f"one of its sets, such as {next(iter(sets))}",
+            fix="correct biomarkers.gwas_set or biomarkers.gwas_gene_sets",
+        )
+    return set(sets[name])
+
+
+def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def _cohort(verdicts: pd.DataFrame) -> str:

@@ -28,10 +28,10 @@ def profiles(gene_scores: pd.DataFrame, view: str) -> pd.DataFrame:
     fewer than half of the genes, since only genes scored in all candidates are compared.
     """
     columns = {}
-    for candidate in sorted(gene_scores["candidate_id"].unique()):
-        ranked = ranked_genes(view_scores(gene_scores, view, candidate), view)
+    for candidate, own in gene_scores[gene_scores["view"].eq(view)].groupby("candidate_id"):
+        ranked = ranked_genes(view_scores(own, view, candidate), view)
         if ranked["z"].nunique() > 1:
-            columns[candidate] = ranked.set_index("gene")["z"]
+            columns[str(candidate)] = ranked.set_index("gene")["z"]
     table = pd.DataFrame(columns).sort_index()
     return table.loc[:, table.notna().mean().ge(0.5)]
 

@@ -59,13 +59,13 @@ def ranked_genes(scores: pd.DataFrame, view: str) -> pd.DataFrame:
     scores
         Rows of `view_scores` for one candidate.
     view
-        ``read_in``: by z × `orientation`, the largest first. ``write_out``: by |z|.
+        ``read_in``: by z × `orientation`, the largest first. Other views: by |z|.
 
     Returns
     -------
     pandas.DataFrame
         ``gene, z, place`` and the columns ``score, q`` where given; ``z`` is oriented for
-        ``read_in`` and signed for ``write_out``, ``place`` counts from 1. Ties are broken by
+        ``read_in`` and signed otherwise, ``place`` counts from 1. Ties are broken by
         gene name.
     """
     sign = orientation(scores) if view == "read_in" else 1.0
@@ -92,3 +92,8 @@ def leading_genes(ranked: pd.DataFrame, view: str, top_genes: int) -> pd.Series:
     """
     strength = ranked["z"] if view == "read_in" else ranked["z"].abs()
     return ranked["place"].le(top_genes) & strength.gt(0)
+
+
+def strengths(z: pd.DataFrame, view: str) -> pd.DataFrame:
+    """Return what a view ranks genes by: oriented z of ``read_in``, |z| of the other views."""
+    return z if view == "read_in" else z.abs()

@@ -59,9 +59,31 @@ REPLICATED_STAGES = {
     **_TEST,
 }
 BIOMARKERS = {
-    **{"gene": "text", "rank": "Int64", "read_in_z": "float64", "write_out_z": "float64"},
-    **{"n_pathways": "int64", "stage_q": "float64", "replication": "text", "seeds": "int64"},
-    "statement": "text",
+    **{"gene": "text", "rank": "Int64", "grade": "text", "seeds": "int64"},
+    **{"seed": "Int64", "candidate_id": "text", "verdict": "text"},
+    **{"combined_rank": "float64", "n_genes": "Int64"},
+    **{f"read_in_{name}": "float64" for name in ("z", "q", "unit_q")},
+    "read_in_passes": "boolean",
+    **{f"write_out_{name}": "float64" for name in ("z", "q", "unit_q")},
+    "write_out_passes": "boolean",
+    **{"direction_z": "float64", "n_pathways": "int64", "pathway_test": "text"},
+    **{"stage_q": "float64", "stage_class": "text"},
+    **{"replication": "text", "n_replicated": "int64", "n_compared": "int64"},
+    **{"gwas": "text", "statement": "text"},
+}
+GENE_RANKS = {
+    **_MODEL,
+    **{"candidate_id": "text", "gene": "text"},
+    **{f"{view}_rank": "float64" for view in ("read_in", "write_out", "direction", "row")},
+    **{"combined_score": "float64", "combined_rank": "float64", "n_genes": "int64"},
+}
+VIEW_AGREEMENT = {
+    **_MODEL,
+    **{"candidate_id": "text", "view_a": "text", "view_b": "text", "n_genes": "int64"},
+    **{"spearman": "float64", "null_spearman": "float64"},
+    **_TEST,
+    **{"top_a": "int64", "top_b": "int64", "overlap": "int64", "expected": "float64"},
+    **{"overlap_p": "float64", "overlap_q": "float64", "overlap_null": "text"},
 }
 
 
@@ -87,7 +109,11 @@ def typed(
 
 
 def read_columns(
-    path: str | Path, columns: Iterable[str], **rows: str | Sequence[str]
+    path: str | Path,
+    columns: Iterable[str],
+    *,
+    optional: Iterable[str] = (),
+    **rows: str | Sequence[str],
 ) -> pd.DataFrame:
     """Read some columns and rows of a Parquet table, leaving the rest on the disk.
 
@@ -97,6 +123,8 @@ def read_columns(
         The Parquet file.
     columns
         Columns to read.
+    optional
+        Columns to read where the table has them.
     **rows
         Column → value, or values, that the rows to read have there.
 
@@ -113,8 +141,10 @@ def read_columns(
         for wanted in product(*values)
     ]
     try:
-        missing = [name for name in columns if name not in pq.read_schema(path).names]
+        present = pq.read_schema(path).names
+        missing = [name for name in columns if name not in present]
         if not missing:
+            columns += [name for name in optional if name in present]
             return pd.read_parquet(path, columns=columns, filters=filters if rows else None)
     except (OSError, TypeError, ValueError) as error:
         raise ScswError(

@@ -20,6 +20,7 @@ FIGURES = (
     "pathways",
     "stages",
     "replication",
+    "biomarkers",
 )
 UNTUNED = ("pretrained", "untrained")
 IMPLANTED = ("implanted_constant", "implanted_informative")

@@ -19,7 +19,7 @@ from scsw.settings import schema
 DIGITS = 6  # significant; more would be noise of the last CPU instruction
 # Without the cohorts' paths: they say nothing to a reader and belong to somebody's machine.
 CONFIG_SECTIONS = (
-    "preprocess finetune search prune quantize statistics map enrich stages replicate"
+    "preprocess finetune search prune quantize statistics map enrich stages replicate biomarkers"
 ).split()
 MODEL_KEYS = "embsize nheads d_hid nlayers n_layers_cls n_bins max_seq_len".split()
 
@@ -89,6 +89,7 @@ def plain(value: Any) -> Any:
 def _nulls(t: Tables) -> dict[str, list[str]]:
     """Return the names of the null distributions behind each table's p-values."""
     tables = {"verdicts": t.verdicts, "genes": t.genes, "stages": t.stages}
+    tables["views"] = t.view_agreement
     for method in ("ora", "prerank"):
         tables[method] = t.pathways[t.pathways["method"] == method]
     tables |= {f"replication_{name}": table for name, table in t.replication.items()}

@@ -82,8 +82,15 @@ CONTROLS = [
     *"expectation found_rank candidate_id verdict n_causal passed outcome".split(),
 ]
 BIOMARKERS = (
-    "gene rank read_in_z write_out_z n_pathways stage_q replication seeds statement"
+    "gene rank grade seeds seed candidate_id combined_rank n_genes read_in_z read_in_q "
+    "read_in_passes write_out_z write_out_q write_out_passes n_pathways pathway_test stage_q "
+    "replication n_replicated n_compared gwas statement"
 ).split()
+VIEW_AGREEMENT = [
+    *CANDIDATE,
+    *"view_a view_b n_genes spearman null_spearman p q null overlap expected overlap_q".split(),
+    "overlap_null",
+]
 PATHS = [
     *CANDIDATE,
     *"block site amplitude rank amplitude_pruned rank_pruned".split(),
@@ -93,7 +100,8 @@ OTHER_INPUTS = [*MODEL, *"kind rank candidate_id found_by in_family".split()]
 OF_COHORT = (
     "cohort.h5ad qc.tsv qc_histograms.tsv donors.tsv coverage.tsv verdicts.parquet "
     "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
-    "profile_agreement.parquet pathways.parquet stages.parquet controls.parquet biomarkers.tsv"
+    "profile_agreement.parquet pathways.parquet stages.parquet controls.parquet biomarkers.tsv "
+    "view_agreement.parquet"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
@@ -168,6 +176,7 @@ class Tables:
     pathways: pd.DataFrame
     stages: pd.DataFrame
     biomarkers: pd.DataFrame
+    view_agreement: pd.DataFrame
     replication: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
@@ -273,6 +282,7 @@ def read_tables(
         pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
         stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
+        view_agreement=_kept(_optional(folder / "view_agreement.parquet", VIEW_AGREEMENT), real),
         replication=_replication(replication_dir, cohort),
     )
 

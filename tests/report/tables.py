@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
+from scsw.biology.tables import BIOMARKERS, VIEW_AGREEMENT, typed
 from scsw.cohort.qc_tables import qc_histograms
+from scsw.report.names import AD_GENES
 from scsw.settings import validate_config
 from tests.report.model_tables import SETS, model_tables
 from tests.report.shape import CLASSES, Shape
@@ -195,20 +198,44 @@ def _gathered(folder: Path, cohort: str, shape: Shape, verdicts: pd.DataFrame) -
     table = pd.DataFrame(rows, columns=names.split())
     table["passed"] = table["passed"].astype("boolean")
     table.to_parquet(folder / "controls.parquet", index=False)
-    biomarkers = pd.DataFrame(
-        {
-            "gene": ["APOE", "GENE1"],
-            "rank": [1, 2],
-            "read_in_z": [4.2, 3.1],
-            "write_out_z": [2.0, np.nan],
-            "n_pathways": [3, 0],
-            "stage_q": [0.04, np.nan],
-            "replication": ["not assessed", "not assessed"],
-            "seeds": ["0;1", "0"],
-            "statement": ["APOE stands out in read-in.", "GENE1 stands out in read-in."],
-        }
-    )
-    biomarkers.to_csv(folder / "biomarkers.tsv", sep="\t", index=False)
+    _biomarkers(folder, verdicts)
+
+
+def _biomarkers(folder: Path, verdicts: pd.DataFrame) -> None:
+    """Write 40 ranked genes and three that were not scored, and the agreement of the views."""
+    rng = np.random.default_rng(3)
+    best = verdicts.iloc[0] if len(verdicts) else None
+    ranked = ["APOE", "GENE1", *AD_GENES[:5], *[f"GENE{i}" for i in range(2, 36)]]
+    rows = [
+        {"gene": gene, "rank": place, "grade": "associated" if place < 3 else "listed", "seeds": 1}
+        | {"seed": best["seed"], "candidate_id": best["candidate_id"], "verdict": "not causal"}
+        | {"combined_rank": place + 0.5, "n_genes": 900, "read_in_z": 9 - place / 9}
+        | {"read_in_q": place / 40, "read_in_passes": place < 3, "write_out_z": -2.0}
+        | {"write_out_q": 0.4, "write_out_passes": False, "direction_z": 0.1}
+        | {"n_pathways": place % 3, "pathway_test": "naive", "stage_q": 0.04, "n_replicated": 1}
+        | {"n_compared": 2, "replication": "replicated", "gwas": "yes" if place == 1 else "no"}
+        | {"statement": f"{gene} stands out in read-in."}
+        for place, gene in enumerate(ranked if best is not None else [], start=1)
+    ]
+    counts = dict.fromkeys(["seeds", "n_pathways", "n_replicated", "n_compared"], 0)
+    named = AD_GENES if best is None else AD_GENES[6:]
+    rows += [
+        dict.fromkeys(BIOMARKERS) | counts | {"gene": gene, "grade": "not scored", "gwas": "no"}
+        | {"replication": "not testable", "statement": "not in vocabulary or not detected"}
+        for gene in named
+    ]  # fmt: skip
+    typed(rows, BIOMARKERS).to_csv(folder / "biomarkers.tsv", sep="\t", index=False)
+    rows = [
+        {"cohort": "simcohort", "arm": "real", "seed": v.seed, "candidate_id": v.candidate_id}
+        | {"view_a": a, "view_b": b, "n_genes": 900, "spearman": rng.uniform(-0.3, 0.9)}
+        | {"null_spearman": 0.05, "p": 0.01, "q": rng.uniform(0, 0.1), "null": "permutation"}
+        | {"top_a": 100, "top_b": 100, "overlap": 20, "expected": 11.1, "overlap_p": 0.01}
+        | {"overlap_q": 0.04, "overlap_null": "hypergeometric"}
+        for v in verdicts.itertuples()
+        for a, b in combinations(("read_in", "write_out", "direction"), 2)
+    ]
+    views = typed(rows, VIEW_AGREEMENT)
+    views.to_parquet(folder / "view_agreement.parquet", index=False)
 
 
 def _replication(root: Path, shape: Shape) -> Path:

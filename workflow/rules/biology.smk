@@ -178,8 +178,12 @@ rule biomarkers:
         scores=lambda w: [f"{f}/map/gene_scores.parquet" for f in real_folders(w.cohort)],
         gathered=[f"{RUN}/{{cohort}}/{name}.parquet" for name in ("pathways", "stages", "verdicts")],
         replication=f"{RUN}/replication/genes.parquet",
+        gwas=CONFIG["biomarkers"]["gwas_gene_sets"],
     output:
-        table=f"{RUN}/{{cohort}}/biomarkers.tsv",
+        tables=[
+            f"{RUN}/{{cohort}}/{name}"
+            for name in ("biomarkers.tsv", "gene_ranks.parquet", "view_agreement.parquet")
+        ],
         provenance=provenance(f"{RUN}/{{cohort}}", "biomarkers"),
     log:
         f"{RUN}/logs/biomarkers/{{cohort}}.log",
@@ -187,12 +191,14 @@ rule biomarkers:
         "../../envs/scsw.yaml"
     resources:
         gpu=0,
+        mem_mb=8000,
+        runtime=60,
     params:
-        folder=lambda w, output: os.path.dirname(output.table),
-        config=settings("enrich", "statistics"),
+        out=lambda w, output: os.path.dirname(output.tables[0]),
+        config=settings("biomarkers", "enrich", "statistics"),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.biomarkers"),
     shell:
-        "scsw biomarkers {input.scores:q} --cohort-folder {params.folder:q}"
-        " --replication {input.replication:q} --out {output.table:q}"
+        "scsw biomarkers {input.scores:q} --cohort-folder {params.out:q}"
+        " --replication {input.replication:q} --out {params.out:q}"
         " --config {params.config:q} {params.simulated} &> {log}"

@@ -21,6 +21,7 @@ rule report:
                 "stages.parquet",
                 "controls.parquet",
                 "biomarkers.tsv",
+                "view_agreement.parquet",
             )
         ],
         searched=lambda w: [

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from matplotlib.figure import Figure
 
 from scsw.report.figures import (
+    biomarkers,
     cohort,
     collapse,
     components,
@@ -39,4 +40,5 @@ DRAW: dict[str, Callable[[Tables], Figure]] = {
     "pathways": pathways.draw,
     "stages": stages.draw,
     "replication": replication.draw,
+    "biomarkers": biomarkers.draw,
 }

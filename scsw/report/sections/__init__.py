@@ -7,6 +7,7 @@ Each has ``numbers(tables)``, which returns the section's part of ``numbers.json
 from types import ModuleType
 
 from scsw.report.sections import (
+    biomarkers,
     cohort,
     collapse,
     components,
@@ -40,4 +41,5 @@ SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "pathways": ("Pathways", pathways),
     "stages": ("Disease stages", stages),
     "replication": ("Replication across cohorts", replication),
+    "biomarkers": ("Candidate biomarkers", biomarkers),
 }

@@ -1,0 +1,160 @@
+"""Whether the three views of a candidate put the same genes first, beyond what their like do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import hypergeom
+
+from scsw.biology.combined_ranking import ALL_VIEWS
+from scsw.biology.matching import profiles, unit_ranks
+from scsw.biology.ranking import strengths
+from scsw.biology.tables import benjamini_hochberg
+
+STRATUM = 20  # genes of like detection rate and mean bin among which labels are permuted
+NULL = (
+    "permutation of the second view's gene labels within groups of genes of like detection rate "
+    "and mean bin (gene-level), one-sided"
+)
+OVERLAP_NULL = "hypergeometric distribution of the overlap of two leading lists (gene-level)"
+_COLUMNS = (
+    "candidate_id view_a view_b n_genes spearman null_spearman p q null top_a top_b overlap "
+    "expected overlap_p overlap_q overlap_null"
+).split()
+
+
+def view_agreement(
+    gene_scores: pd.DataFrame, *, top_genes: int, permutations: int, seed: int
+) -> pd.DataFrame:
+    """Compare every two views of every candidate of one model.
+
+    What is compared is the strength by which a view ranks genes: oriented z of read-in, |z| of
+    write-out and of direction. The null keeps what detection rate and mean bin alone bring about.
+    p = (1 + number of permutations with a Spearman at least as large) / (1 + permutations). The
+    overlap of the two lists of leading genes is set against the hypergeometric distribution,
+    which knows no such confounder. q is Benjamini–Hochberg over the candidates and pairs of
+    views of the model, for either test.
+
+    Parameters
+    ----------
+    gene_scores
+        Rows over all cells of ``gene_scores.parquet``, one model.
+    top_genes
+        Most genes of a leading list.
+    permutations, seed
+        Number of permutations and their seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per candidate and pair of views. A view in which no gene differs is left out.
+    """
+    by_view = {view: strengths(profiles(gene_scores, view), view) for view in ALL_VIEWS}
+    filled = [table for table in by_view.values() if table.shape[1]]
+    if len(filled) < 2:
+        return pd.DataFrame(columns=_COLUMNS)
+    genes = sorted(set.intersection(*(set(table.dropna().index) for table in filled)))
+    by_view = {view: table.reindex(genes) for view, table in by_view.items()}
+    pairs = [
+        (name, a, b)
+        for name in sorted({name for table in filled for name in table.columns})
+        for a, b in combinations(ALL_VIEWS, 2)
+        if len(genes) > 1 and name in by_view[a] and name in by_view[b]
+    ]
+    if not pairs:
+        return pd.DataFrame(columns=_COLUMNS)
+    first, second = (
+        pd.DataFrame({i: by_view[pair[side]][pair[0]] for i, pair in enumerate(pairs)})
+        for side in (1, 2)
+    )
+    groups = strata(gene_scores, genes)
+    rng = np.random.default_rng(seed)
+    table = pd.concat(
+        [
+            pd.DataFrame(pairs, columns=["candidate_id", "view_a", "view_b"]),
+            _correlations(first, second, groups, permutations, rng),
+            _overlaps(first, second, top_genes),
+        ],
+        axis=1,
+    )
+    table = table.assign(n_genes=len(genes), null=NULL, overlap_null=OVERLAP_NULL)
+    table["q"] = benjamini_hochberg(table["p"])
+    table["overlap_q"] = benjamini_hochberg(table["overlap_p"])
+    return table[_COLUMNS]
+
+
+def strata(gene_scores: pd.DataFrame, genes: Sequence[str]) -> np.ndarray:
+    """Group genes of like detection rate and mean bin, about `STRATUM` to a group.
+
+    Genes are cut into equal parts by detection rate, and each part into as many by mean bin.
+
+    Returns
+    -------
+    numpy.ndarray
+        Number of the group of each of `genes`, int64, shape (genes,).
+    """
+    about = gene_scores.drop_duplicates("gene").set_index("gene").loc[list(genes)]
+    n_parts = max(1, round(np.sqrt(len(genes) / STRATUM)))
+    parts = _equal_parts(about["detection_rate"].to_numpy(float), n_parts)
+    mean_bin = about["mean_bin"].to_numpy(float)
+    groups = np.zeros(len(genes), dtype=np.int64)
+    for part in range(n_parts):
+        own = parts == part
+        groups[own] = part * n_parts + _equal_parts(mean_bin[own], n_parts)
+    return groups
+
+
+def _equal_parts(values: np.ndarray, n: int) -> np.ndarray:
+    order = np.argsort(values, kind="stable")
+    parts = np.empty(len(values), dtype=np.int64)
+    parts[order] = np.arange(len(values)) * n // max(len(values), 1)
+    return parts
+
+
+def _correlations(
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    groups: np.ndarray,
+    permutations: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Return ``spearman, null_spearman, p`` of each column of `first` with that of `second`."""
+    a, b = unit_ranks(first), unit_ranks(second)
+    together = np.argsort(groups, kind="stable")  # members of a group stand side by side
+    null = np.empty((permutations, a.shape[1]))
+    a_together = a[together]
+    for index in range(permutations):
+        shuffled = np.lexsort((rng.random(len(groups)), groups))
+        null[index] = np.einsum("gk,gk->k", a_together, b[shuffled])
+    # Rounding keeps the last digits, which depend on the order of sums, out of the result.
+    rho = np.round(np.einsum("gk,gk->k", a, b), 10)
+    as_large = (np.round(null, 10) >= rho).sum(axis=0)
+    p = (1 + as_large) / (1 + permutations)
+    return pd.DataFrame({"spearman": rho, "null_spearman": null.mean(axis=0), "p": p})
+
+
+def _overlaps(first: pd.DataFrame, second: pd.DataFrame, top_genes: int) -> pd.DataFrame:
+    """Return how many leading genes two views share, and how likely chance shares as many."""
+    n = len(first)
+    leads_a, leads_b = (_leading(table, top_genes) for table in (first, second))
+    top_a, top_b = leads_a.sum(axis=0), leads_b.sum(axis=0)
+    overlap = (leads_a & leads_b).sum(axis=0)
+    return pd.DataFrame(
+        {
+            "top_a": top_a,
+            "top_b": top_b,
+            "overlap": overlap,
+            "expected": top_a * top_b / n,
+            "overlap_p": hypergeom.sf(overlap - 1, n, top_a, top_b),
+        }
+    )
+
+
+def _leading(strength: pd.DataFrame, top_genes: int) -> np.ndarray:
+    """Return the first `top_genes` of each column with a strength above zero; ties by gene."""
+    values = strength.to_numpy(float)
+    places = np.argsort(np.argsort(-values, axis=0, kind="stable"), axis=0)
+    return (places < top_genes) & (values > 0)

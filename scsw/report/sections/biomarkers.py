@@ -1,0 +1,97 @@
+"""Candidate biomarkers: how the genes are graded, and whether the views behind it agree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from scsw.report import words
+from scsw.report.figures.biomarkers import PAIRS
+from scsw.report.names import AD_GENES
+from scsw.report.tables import Tables
+
+NAMED = 5  # genes named per grade
+GRADES = {
+    "supported": "leading and standing out at every level tested, with a causal candidate",
+    "associated": "the same with a candidate that is not causal",
+    "listed": "leading only",
+}
+
+
+def numbers(t: Tables) -> dict[str, Any]:
+    """Return the genes by grade, the named genes, and the agreement of each pair of views."""
+    table = t.biomarkers
+    return {
+        "alpha": t.config["statistics"]["alpha"],
+        "n_listed": len(table),
+        "grades": [_grade(table, grade) for grade in GRADES],
+        "named": [
+            {"gene": str(row.gene), "grade": str(row.grade)}
+            for row in table[table["gene"].isin(AD_GENES)].itertuples()
+        ],
+        "agreement": [_agreement(t, pair) for pair in PAIRS],
+    }
+
+
+def _grade(table: pd.DataFrame, grade: str) -> dict[str, Any]:
+    own = table[table["grade"] == grade]
+    return {"grade": grade, "n": len(own), "genes": [str(gene) for gene in own["gene"].head(NAMED)]}
+
+
+def _agreement(t: Tables, pair: tuple[str, str]) -> dict[str, Any]:
+    alpha, table = t.config["statistics"]["alpha"], t.view_agreement
+    own = table[(table["view_a"] == pair[0]) & (table["view_b"] == pair[1])]
+    return {
+        "views": PAIRS[pair][0].replace(", ", " and "),
+        "n": len(own),
+        "n_agree": int((own["q"] <= alpha).sum()),
+        "median": float(own["spearman"].median()) if len(own) else None,
+        "null_median": float(own["null_spearman"].median()) if len(own) else None,
+        "n_overlap": int((own["overlap_q"] <= alpha).sum()),
+    }
+
+
+def reading(n: dict[str, Any]) -> list[str]:
+    """Say what the table holds and what its order rests on."""
+    if not n["n_listed"]:
+        return ["This run has no table of candidate biomarkers."]
+    told = [
+        f"{words.count(grade['n'])} “{grade['grade']}” ({GRADES[grade['grade']]}){_first(grade)}"
+        for grade in n["grades"]
+    ]
+    text = f"Genes of the table by grade, of {words.count(n['n_listed'])}: {'; '.join(told)}."
+    if not n["grades"][0]["n"]:
+        text += " By this run no gene is a candidate biomarker: none passes with a causal one."
+    return [text, _named(n["named"]), _views(n)]
+
+
+def _first(grade: dict[str, Any]) -> str:
+    more = " …" if grade["n"] > len(grade["genes"]) else ""
+    return f": {', '.join(grade['genes'])}{more}" if grade["genes"] else ""
+
+
+def _named(named: list[dict[str, Any]]) -> str:
+    by_grade: dict[str, list[str]] = {}
+    for row in named:
+        by_grade.setdefault(row["grade"], []).append(row["gene"])
+    told = [f"{words.listed(genes)} ({grade})" for grade, genes in by_grade.items()]
+    return f"The named genes: {'; '.join(told)}." if told else "No named gene is listed."
+
+
+def _views(n: dict[str, Any]) -> str:
+    compared = [pair for pair in n["agreement"] if pair["n"]]
+    if not compared:
+        return "The views of no candidate could be compared."
+    told = [
+        f"{pair['views']} agree in {words.count(pair['n_agree'])} of "
+        f"{words.several(pair['n'], 'candidate')} (median Spearman {words.effect(pair['median'])}, "
+        f"{words.effect(pair['null_median'])} expected; their leading genes overlap more than "
+        f"chance in {words.count(pair['n_overlap'])})"
+        for pair in compared
+    ]
+    return (
+        f"At q ≤ {words.amount(n['alpha'])}, beyond genes of like detection rate and expression, "
+        f"{'; '.join(told)}. Where views do not agree, a combined rank is a compromise between two "
+        "answers, not one answer confirmed."
+    )
