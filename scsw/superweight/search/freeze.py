@@ -29,6 +29,8 @@ def freeze(
 ) -> pd.DataFrame:
     """Return the family: spikes first, then the largest predicted effects, then the rest.
 
+    ``stability``, ``last_on_top`` and ``share_on_top`` need passes of their own and are missing.
+
     Parameters
     ----------
     spiking
@@ -53,10 +55,6 @@ def freeze(
     table["spike_ratio"] = table["spike_ratio"].fillna(pd.Series(row_ratio))
     table["hidden_ratio"] = table["hidden_ratio"].fillna(pd.Series(column_ratio))
     table["site"] = table["site"].fillna(OUTPUT)
-    table["stability"] = [
-        _share_of_donors(seen, b, site, r, settings.spike_ratio)
-        for (b, r, _), site in zip(places, table["site"], strict=True)
-    ]
     table["first_order"], table["first_order_reconstruction"] = (
         [screened.effects[loss][b][r, c] for b, r, c in places]
         for loss in ("nll", "reconstruction")
@@ -87,12 +85,6 @@ def with_start(
     ]
     value = [float(weights[r.block][r.row, r.column]) for r in table.itertuples(index=False)]
     return table.assign(start_ratio=ratio, start_weight=value)
-
-
-def _share_of_donors(seen: Observation, block: int, site: str, row: int, rule: float) -> float:
-    statistics = seen.sites[f"{block}.{site}"]
-    largest = statistics.groups["donor"]["max"][:, row]
-    return float((largest / (statistics.site_median() or np.nan) >= rule).mean())
 
 
 def _joined(

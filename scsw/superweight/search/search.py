@@ -19,6 +19,7 @@ from scsw.superweight.observe import Observation, oriented_weight
 from scsw.superweight.origins import spike_origins
 from scsw.superweight.paths import follow, persistence
 from scsw.superweight.search.discovery import real_tokens, scgpt_sites
+from scsw.superweight.search.donor_shares import spiking_shares
 from scsw.superweight.search.freeze import COLUMNS, freeze, with_start
 from scsw.superweight.search.other_inputs import other_inputs_table
 from scsw.superweight.search.profiles import candidate_units, profile_table
@@ -172,6 +173,8 @@ def _family(
     """Return the frozen family."""
     layers = [searched.model.get_submodule(name) for name in searched.modules]
     family = freeze(spiking, screened, searched.modules, layers, seen, searched.settings)
+    rules = {name: searched.rules[name] for name in ("spike_ratio", "min_share")}
+    family["stability"] = spiking_shares(searched.model, searched.cells, family, seen, **rules)
     weights = None if starting is None else _weights(starting, searched.modules)
     return with_start(family, before, weights)
 
