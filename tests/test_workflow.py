@@ -18,7 +18,7 @@ from scsw.scgpt.model import new_model
 
 ROOT = Path(__file__).parents[1]
 # Of the edits beside the random controls; the shipped configs have many.
-FEW = {"n_matched": 3, "n_noise": 3, "scales": [0.5], "n_pairs_among": 3}
+FEW = {"n_matched": 3, "n_noise": 3, "scales": [0.5], "n_pairs_among": 3, "n_family_controls": 3}
 TINY_COHORT = {"donors": 40, "nuclei_per_donor": 12, "genes": 400}
 TINY = {
     "run": "tiny",

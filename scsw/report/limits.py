@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from scsw.report import words
@@ -9,6 +10,8 @@ from scsw.report.tables import Tables
 from scsw.report.verdict import NONE
 from scsw.settings import reductions
 
+# Chat is what mouse and human atlases call such types after the gene CHAT.
+CHOLINERGIC = re.compile(r"(?<!non)(?<!non[- ])cholinergic|\bchat\b", re.IGNORECASE)
 CHECKPOINT_SIZES = ("model.embsize", "model.d_hid", "model.nlayers")
 
 
@@ -24,6 +27,9 @@ def numbers(t: Tables) -> dict[str, Any]:
         "from_scratch": t.config["model"]["checkpoint"] is None,
         "n_pairs_among": t.config["prune"]["n_pairs_among"],
         "families": sorted(t.candidates["family"].astype(str).unique()),
+        "cholinergic": sorted(
+            name for name in t.obs["cell_type"].astype(str).unique() if CHOLINERGIC.search(name)
+        ),
         "n_models": len(t.seeds),
         "n_cohorts": len(t.config["cohorts"]),
     }
@@ -94,6 +100,12 @@ def _scope(n: dict[str, Any], controls: dict[str, Any]) -> list[str]:
         )
     if n["n_cohorts"] < 2:
         said.append("There is one cohort: nothing was replicated.")
+    if not n["cholinergic"]:
+        said.append(
+            "No cell type of this cohort is labelled as cholinergic: nothing here is about "
+            "cholinergic neurons, which Alzheimer's disease takes early. Those of the basal "
+            "forebrain are not in cortical data."
+        )
     where = "the feed-forward down-projections (linear2)"
     if set(n["families"]) - {"ffn_down"}:
         where = f"the families {words.listed(n['families'])}"

@@ -9,7 +9,7 @@ from scsw.files import read_json, require
 
 
 def print_summary(folder: str | Path) -> None:
-    """Print the path of each report and its verdict sentence.
+    """Print the path of each report, its verdict sentence and how its control arms came out.
 
     Parameters
     ----------
@@ -32,4 +32,8 @@ def print_summary(folder: str | Path) -> None:
         )
     for report in reports:
         print(report)
-        print(read_json(report.with_name("numbers.json"))["verdict_sentence"])
+        numbers = read_json(report.with_name("numbers.json"))
+        print(numbers["verdict_sentence"])
+        for arm in numbers["sections"]["controls"]["arms"]:
+            passed = {True: "as expected", False: "NOT AS EXPECTED", None: "undecided"}
+            print(f"  control “{arm['label']}”, {passed[arm['passed']]}: {arm['outcome']}")

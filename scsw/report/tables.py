@@ -55,6 +55,10 @@ RECOVERY = (
     "arm seed scope score n n_resolved spearman spearman_low spearman_high precision_at_10 "
     "chance_at_10 precision_at_100 chance_at_100"
 ).split()
+FAMILY_EFFECTS = (
+    "arm seed candidate_id family module effect_nll effect_low effect_high unresolved n_controls "
+    "control_max p q"
+).split()
 METRICS = (
     "arm seed candidate_id metric intact pruned effect effect_low effect_high unresolved n_donors"
 ).split()
@@ -107,6 +111,7 @@ OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
     "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
     "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet prune/metrics.parquet "
+    "prune/family_effects.parquet "
     "map/gene_scores.parquet map/components.parquet"
 ).split()
 OF_QUANTIZED_MODEL = "prune/quantization.parquet"
@@ -168,6 +173,7 @@ class Tables:
     pairs: pd.DataFrame
     metrics: pd.DataFrame
     recovery: pd.DataFrame
+    family_effects: pd.DataFrame
     verdicts: pd.DataFrame
     arm_verdicts: pd.DataFrame
     controls: pd.DataFrame
@@ -270,6 +276,7 @@ def read_tables(
         pairs=_of_models(folder, real, "prune/pairs.parquet", PAIRS),
         metrics=_of_models(folder, real, "prune/metrics.parquet", METRICS, ZEROED),
         recovery=_of_models(folder, real, "prune/recovery.parquet", RECOVERY),
+        family_effects=_of_models(folder, real, "prune/family_effects.parquet", FAMILY_EFFECTS),
         verdicts=_kept(verdicts, real),
         arm_verdicts=_kept(verdicts, arms),
         controls=_optional(folder / "controls.parquet", CONTROLS),

@@ -40,6 +40,7 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "prune/pairs": _pairs(candidates),
         "prune/metrics": _metrics(candidates, len(shape.test_donors)),
         "prune/recovery": _recovery(np.random.default_rng(seed), shape),
+        "prune/family_effects": _family_effects(shape),
         "map/gene_scores": _genes(candidates, rng, shape),
         "enrich/pathways": _pathways(candidates, rng, shape),
         "stages/stages": _stages(candidates, rng, shape),
@@ -284,6 +285,20 @@ def _recovery(rng, shape: Shape) -> pd.DataFrame:
     names = "scope score n n_resolved spearman spearman_low spearman_high".split()
     more = "precision_at_10 chance_at_10 precision_at_100 chance_at_100".split()
     return pd.DataFrame(rows, columns=names).assign(**dict.fromkeys(more, 0.1))
+
+
+def _family_effects(shape: Shape) -> pd.DataFrame:
+    """Zero three candidates of other families; a norm's γ does most."""
+    rows = [
+        ("norm_gamma.b0.r3.c-", "norm2_gamma", "0.norm2", 0.03, 0.01, 0.05, 0.01),
+        ("row.b0.r3.c-", "row", "0.linear2", 0.002, -0.01, 0.02, 0.4),
+        ("attn_out.b0.r3.c4", "attn_out", "0.self_attn.out_proj", 1e-5, -0.01, 0.02, 0.7),
+    ]
+    names = "candidate_id family module effect_nll effect_low effect_high p".split()
+    table = pd.DataFrame(rows if shape.n_candidates else [], columns=names)
+    return table.assign(
+        unresolved=False, n_controls=shape.n_controls, control_max=0.02, q=table["p"] * 3
+    ).astype({"family": "str"})
 
 
 def _genes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:

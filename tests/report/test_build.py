@@ -225,9 +225,13 @@ def test_provenance_is_told_but_not_the_host(written):
 @pytest.mark.parametrize("folder", [lambda out: out, lambda out: out.parent])
 def test_print_summary(written, capsys, folder):
     print_summary(folder(written.out))
-    path, sentence = capsys.readouterr().out.splitlines()
+    path, sentence, *arms = capsys.readouterr().out.splitlines()
     assert path == str(written.out / "report.html")
     assert sentence == written.numbers["verdict_sentence"]
+    told = written.numbers["sections"]["controls"]["arms"]
+    assert len(arms) == len(told) > 0
+    for line, arm in zip(arms, told, strict=True):
+        assert line.startswith(f"  control “{arm['label']}”, ") and line.endswith(arm["outcome"])
 
 
 def test_a_summary_of_nothing_is_an_error(tmp_path):

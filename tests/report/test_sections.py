@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -83,6 +84,50 @@ def test_masked_pairs_recovery_and_unresolved_effects_are_told(tmp_path):
     assert "The effects of 2 are unresolved" in text
     tables.pairs.loc[1, "masked"] = True
     assert "2 are masked pairs" in " ".join(module.reading(module.numbers(tables)))
+
+
+def test_candidates_of_other_families_are_told_of_without_a_verdict(tmp_path):
+    tables, _, read = told(tmp_path)
+    text = read["pruning"]
+    assert "1 weights of the attention's output, 1 whole rows of linear2 and 1 channels' γ" in text
+    assert "is that of norm_gamma.b0.r3.c- (seed 0): +0.03 nats per cell" in text
+    assert "the largest of 5 others of its kind and block is +0.02 (rank p = 0.01)" in text
+    assert "1 of 3 have q at most 0.05" in text and "none of these has a verdict" in text
+    tables.family_effects.drop(index=tables.family_effects.index, inplace=True)
+    module = SECTIONS["pruning"][1]
+    assert "Beside single weights" not in " ".join(module.reading(module.numbers(tables)))
+
+
+@pytest.mark.parametrize(
+    "kinds", [["Sst", "Sst Chodl", "Chandelier"], ["Basal Cholinergic", "Sst"]]
+)
+def test_a_cohort_without_cholinergic_cells_says_so(tmp_path, kinds):
+    _, numbers, _ = told(tmp_path, type_names=tuple(kinds))
+    said = any(
+        "No cell type of this cohort is labelled as cholinergic" in sentence
+        for sentence in limits.sentences(numbers)
+    )
+    assert said == (kinds[0] == "Sst")
+
+
+def test_seeds_are_told_one_by_one():
+    module = SECTIONS["pruning"][1]
+    rows = [(0, 1, "a", True), (0, 2, "b", False), (1, 1, "b", True), (1, 2, "a", True)]
+    verdicts = pd.DataFrame(rows, columns=["seed", "rank", "candidate_id", "causal"])
+
+    def told_of(starts):
+        summary = pd.DataFrame({"arm": "real", "start": starts})
+        tables = SimpleNamespace(verdicts=verdicts, seeds=[0, 1, 2], spike_summary=summary)
+        return module._told_by_seed(module._by_seed(tables))
+
+    assert told_of(["one"] * 3) == [
+        "Seed by seed: a is causal in 2 of 3 seeds (a candidate in 2) and b is causal in 1 of 3 "
+        "seeds (a candidate in 2)."
+    ]
+    (apart,) = told_of(["seed 0", "seed 1", "seed 2"])
+    assert apart.endswith("seed by seed: 1 in seed 0, 2 in seed 1 and 0 in seed 2.")
+    verdicts["causal"] = False
+    assert told_of(["one"] * 3) == []
 
 
 def test_what_is_like_the_strongest_candidate_is_told(tmp_path):

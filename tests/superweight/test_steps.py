@@ -28,7 +28,8 @@ SITES = ["attn_heads", "attn_out", "mlp_hidden", "mlp_out", "pre_norm2", "out"]
 SITES += [f"norm{number}_{name}" for number in (1, 2) for name in ("gamma", "beta")]
 PRUNE = section_settings(
     "prune",
-    {"n_controls": 119, "control_scope": "all_blocks", "shards": 2, "n_matched": 5, "n_noise": 5},
+    {"n_controls": 119, "control_scope": "all_blocks", "shards": 2, "n_matched": 5, "n_noise": 5}
+    | {"n_family_controls": 4},
 )
 STATISTICS = section_settings("statistics", {"bootstrap": 500})
 CPU = torch.device("cpu")
@@ -139,6 +140,10 @@ def test_prune_measures_what_the_model_does(tuned, searched, pruned):
     families = read_table(searched / "families.parquet")
     assert found["candidate"] == 6 and found["random"] == 119
     assert found["family"] == families["candidate_id"].nunique() > 0
+    kinds = effects[effects["weight_set"].isin(["family", "family_random"])]
+    kinds = kinds.groupby(["weight_set", "family", "block"])["candidate_id"].nunique()
+    assert (kinds["family_random"] == PRUNE.n_family_controls).all()
+    assert set(kinds["family_random"].index) == set(kinds["family"].index)
     edited = effects.groupby([*EDIT])[["n_cells", "n_masked"]].sum()
     assert (edited["n_cells"] == len(tuned.tokenizer)).all()
     assert (edited.xs("random")["n_masked"] == 0).all()
@@ -230,6 +235,15 @@ def test_verdicts_of_the_model(tuned, searched, pruned, tmp_path):
     rise = zeroed.set_index("candidate_id")["effect"].loc[table["candidate_id"]]
     assert rise.to_numpy() == pytest.approx(table["effect_nll"].to_numpy(), rel=1e-9)
     assert table["p"].between(1 / 120, 1).all()
+    others = read_table(tmp_path / "family_effects.parquet")
+    families = read_table(searched / "families.parquet")
+    assert set(others["candidate_id"]) == set(families["candidate_id"])
+    assert others["n_controls"].eq(PRUNE.n_family_controls).all() and len(others) == len(families)
+    assert others["p"].between(1 / 5, 1).all() and others["q"].ge(others["p"]).all()
+    named = others.set_index(["candidate_id", "module"])["effect_nll"]
+    zeroed = metrics[(metrics["weight_set"] == "family") & (metrics["metric"] == "nll")]
+    zeroed = zeroed.set_index(["candidate_id", "of"])["effect"].loc[named.index]
+    assert zeroed.to_numpy() == pytest.approx(named.to_numpy(), rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -281,6 +295,8 @@ def arm_folder(root, arm, verdicts, sealed=None):
     table["causal"] = table["verdict"].str.startswith("causal")
     if "min_effect" not in table:
         table = table.assign(min_effect=0.1, q=0.5)
+    if "effect_gep_mse" not in table:
+        table["effect_gep_mse"] = 0.0
     write_table(table, folder / "prune" / "verdicts.parquet")
     if sealed:
         (folder / "implant").mkdir()
@@ -320,6 +336,23 @@ def test_an_arm_that_could_not_fail_does_not_pass(tmp_path):
     row = read_table(tmp_path / "controls.parquet").iloc[0]
     assert pd.isna(row["passed"])
     assert "none could be" in row["outcome"] and "1 of 1 have q at most 0.05" in row["outcome"]
+
+
+@pytest.mark.parametrize("min_effect", [0.1, np.nan])
+def test_what_shuffled_labels_do_to_reconstruction_is_shown_and_not_judged(tmp_path, min_effect):
+    rows = [
+        {"candidate_id": name, "verdict": "not causal", "min_effect": min_effect, "q": 0.5}
+        | {"effect_gep_mse": change}
+        for name, change in (("a", 0.004), ("b", -0.0312), ("c", np.nan))
+    ]
+    folders = {arm: arm_folder(tmp_path, arm, rows) for arm in ("shuffled", "untrained")}
+    judge_controls(folders, tmp_path / "controls.parquet")
+    table = read_table(tmp_path / "controls.parquet").set_index("arm")
+    said = "shown, not judged: the error of its masked expression changes most, by -3.12 %, when b"
+    assert said in table.loc["shuffled", "outcome"]
+    assert "masked expression" not in table.loc["untrained", "outcome"]
+    # However large, it decides nothing.
+    assert table["passed"].isna().all() if np.isnan(min_effect) else table["passed"].all()
 
 
 def test_a_small_family_of_first_order_finds_alone(tuned, tmp_path):

@@ -50,6 +50,7 @@ rule verdict:
         pairs=f"{MODEL}/prune/pairs.parquet",
         metrics=f"{MODEL}/prune/metrics.parquet",
         recovery=f"{MODEL}/prune/recovery.parquet",
+        families=f"{MODEL}/prune/family_effects.parquet",
         provenance=provenance(f"{MODEL}/prune", "verdict"),
     log:
         f"{RUN}/logs/verdict/{{cohort}}-{{arm}}-{{seed}}.log",

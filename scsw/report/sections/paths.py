@@ -78,8 +78,9 @@ def _origins(n: dict[str, Any]) -> str:
     return (
         f"Inside the blocks of the fine-tuned models the search saw "
         f"{words.several(n['n_spikes'], 'spike')} (a channel counts at each site where it spikes). "
-        f"What drives them: {words.listed(parts)}. Only single weights of linear2 are pruned and "
-        "have a verdict."
+        f"What drives them: {words.listed(parts)}. Only single weights of linear2 have a verdict; "
+        "weights of the attention's output, rows, columns, γ and β are zeroed and set beside "
+        "others of their kind."
     )
 
 

@@ -14,6 +14,13 @@ VERDICTS = (
     "not causal",
     "not assessable",
 )
+FAMILIES = {
+    "attn_out": "weights of the attention's output",
+    "row": "whole rows of linear2",
+    "column": "whole columns of linear2",
+    "norm_gamma": "channels' γ of a norm",
+    "norm_beta": "channels' β of a norm",
+}
 SCORES = {
     "spike": "spike ratio of its row",
     "weight": "size of the weight",
@@ -51,6 +58,8 @@ def numbers(t: Tables) -> dict[str, Any]:
             for pair in masked.itertuples()
         ],
         "recovery": _recovery(t),
+        "by_seed": _by_seed(t),
+        "others": _others(t),
         "largest": None
         if top is None
         else {
@@ -89,7 +98,8 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"{counted}, measured on {words.several(n['n_test_donors'], 'test donor')}."
     )
     first = " ".join([judged, *_largest(n), *_alike(n)])
-    return [first, *_structural(n), *_pairs(n), *_recovered(n)]
+    seeds = _told_by_seed(n["by_seed"])
+    return [first, *seeds, *_structural(n), *_pairs(n), *_told_of_others(n), *_recovered(n)]
 
 
 def _largest(n: dict[str, Any]) -> list[str]:
@@ -155,6 +165,89 @@ def _pairs(n: dict[str, Any]) -> list[str]:
         f"Of {words.several(n['n_pairs'], 'pair')} of candidates zeroed together, "
         f"{words.count(len(named))} {'is a masked pair' if len(named) == 1 else 'are masked pairs'}"
         f": {'; '.join(named)}. Neither weight of such a pair is causal alone."
+    ]
+
+
+def _by_seed(t: Tables) -> dict[str, Any]:
+    """Return in how many seeds each candidate that is causal in one of them is causal."""
+    causal = t.verdicts["causal"].astype(bool)
+    names = list(dict.fromkeys(t.verdicts.loc[causal].sort_values("rank")["candidate_id"]))
+    tuned = t.spike_summary[t.spike_summary["arm"] == "real"]
+    return {
+        "n_seeds": len(t.seeds),
+        "comparable": tuned["start"].nunique() == 1,
+        "causal": [
+            {
+                "candidate_id": str(name),
+                "n_causal": int((causal & (t.verdicts["candidate_id"] == name)).sum()),
+                "n_judged": int((t.verdicts["candidate_id"] == name).sum()),
+            }
+            for name in names
+        ],
+        "models": [
+            {"seed": seed, "n_causal": int(causal[t.verdicts["seed"] == seed].sum())}
+            for seed in t.seeds
+        ],
+    }
+
+
+def _told_by_seed(n: dict[str, Any]) -> list[str]:
+    """Say seed by seed what is causal; a coordinate means one weight where the start is one."""
+    if not n["causal"] or n["n_seeds"] < 2:
+        return []
+    if not n["comparable"]:
+        models = [f"{words.count(m['n_causal'])} in seed {m['seed']}" for m in n["models"]]
+        return [
+            "The seeds began with different weights, so that one coordinate means another weight "
+            f"in each; causal candidates, seed by seed: {words.listed(models)}."
+        ]
+    told = [
+        f"{c['candidate_id']} is causal in {words.count(c['n_causal'])} of "
+        f"{words.several(n['n_seeds'], 'seed')} (a candidate in {words.count(c['n_judged'])})"
+        for c in n["causal"]
+    ]
+    return [f"Seed by seed: {words.listed(told)}."]
+
+
+def _others(t: Tables) -> dict[str, Any]:
+    """Return the candidates that are no single weight of linear2, and the strongest of them."""
+    table = t.family_effects
+    number = table["family"].str.replace(r"^norm\d_", "norm_", regex=True).value_counts()
+    order = table.sort_values(["effect_nll", "seed"], ascending=[False, True], kind="stable")
+    top = next(order.itertuples(), None)
+    names = "seed n_controls effect_nll effect_low effect_high control_max p q".split()
+    return {
+        "n": len(table),
+        "families": {name: int(number.get(name, 0)) for name in FAMILIES},
+        "n_below": int((table["q"] <= t.config["statistics"]["alpha"]).sum()),
+        "alpha": t.config["statistics"]["alpha"],
+        "largest": None
+        if top is None
+        else {"candidate_id": str(top.candidate_id)} | {k: getattr(top, k) for k in names},
+    }
+
+
+def _told_of_others(n: dict[str, Any]) -> list[str]:
+    others, top = n["others"], n["others"]["largest"]
+    if top is None:
+        return []
+    kinds = [f"{words.count(k)} {FAMILIES[name]}" for name, k in others["families"].items() if k]
+    said = (
+        f"Beside single weights of linear2, {words.listed(kinds)} were found and zeroed. The "
+        f"largest effect on the NLL is that of {top['candidate_id']} (seed {top['seed']}): "
+        f"{words.effect(top['effect_nll'])} nats per cell "
+        f"({words.interval(top['effect_low'], top['effect_high'])})"
+    )
+    if top["n_controls"]:
+        said += (
+            f"; the largest of {words.several(top['n_controls'], 'other')} of its kind and block "
+            f"is {words.effect(top['control_max'])}"
+        )
+    rank = "" if words.is_missing(top["p"]) else f" (rank p = {words.amount(top['p'])})"
+    return [
+        f"{said}{rank}. {words.count(others['n_below'])} of {words.count(others['n'])} have q at "
+        f"most {words.amount(others['alpha'])} against others of their kind. This is a secondary "
+        "family of tests, and none of these has a verdict."
     ]
 
 

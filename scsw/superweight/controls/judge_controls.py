@@ -77,6 +77,8 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
     if arm == "pretrained":
         return row | {"passed": None, "outcome": f"{row['n_causal']} candidates are causal"}
     beyond = f"{(verdicts['q'] <= alpha).sum()} of {len(verdicts)} have q at most {alpha:g}"
+    if arm == "shuffled":
+        beyond += f"; {_reconstruction(verdicts)}"
     if verdicts["min_effect"].isna().all():
         # By rule none can be causal, so the arm could not have failed.
         outcome = (
@@ -90,6 +92,18 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
         outcome = f"{row['n_causal']} candidates are causal"
         outcome += f" and {n_masked} are in masked pairs" if n_masked else ""
     return row | {"passed": clean, "outcome": f"{outcome}; {beyond}"}
+
+
+def _reconstruction(verdicts: pd.DataFrame) -> str:
+    """Say what zeroing does to hidden expression, which shuffled labels leave a model to learn."""
+    change = verdicts.set_index("candidate_id")["effect_gep_mse"].dropna()
+    if change.empty:
+        return "its reconstruction was not measured"
+    name = change.abs().idxmax()
+    return (
+        "shown, not judged: the error of its masked expression changes most, by "
+        f"{change[name]:+.2%}, when {name} is zeroed"
+    ).replace("%", " %")
 
 
 def _judge_implant(verdicts: pd.DataFrame, sealed: dict) -> dict:

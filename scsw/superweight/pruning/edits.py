@@ -24,7 +24,8 @@ class Edit:
         The weight itself, as a ``candidate_id``.
     weight_set
         What it is here for: ``candidate``, ``family`` (one of the families that are no single
-        weight of linear2), ``random``, or another set of controls.
+        weight of linear2), ``random`` and ``family_random`` (drawn to compare these with), or
+        another set of controls.
     mode
         ``zero``; ``mean`` (`offset` is the mean of h); ``scale``; ``shuffled`` (h permuted over the
         cell's tokens, `<cls>` among them); ``noise`` (the change of zeroing it is made to output

@@ -27,6 +27,7 @@ from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.pruning.ablation import Readout, ablated, half_layers
 from scsw.superweight.pruning.control_sets import mean_hidden_sizes
 from scsw.superweight.pruning.edits import Edit, groups_of_edits, shard_of
+from scsw.superweight.pruning.family_edits import family_controls, family_edits
 from scsw.superweight.pruning.intact import Intact, intact_parts
 from scsw.superweight.pruning.metrics import EffectSums
 from scsw.superweight.pruning.neighbourhood import nearest_cells, neighbours_kept_sums
@@ -142,7 +143,8 @@ def all_edits(
         replace(edit, threshold=thresholds[edit.block]) if edit.mode == "restored" else edit
         for edit in edits
     ]
-    return [*edits, *family_edits(read_table(tables["families"]))]
+    families = family_edits(read_table(tables["families"]))
+    return [*edits, *families, *family_controls(model, families, settings.n_family_controls, seed)]
 
 
 def site_medians(spikes: Path) -> pd.Series:
@@ -154,20 +156,6 @@ def site_medians(spikes: Path) -> pd.Series:
     own = table[(table["site"] == "pre_norm2") & (table["group_by"] == "all") & (table["max"] > 0)]
     largest = own.loc[own.groupby("block")["max"].idxmax()].set_index("block")
     return largest["max"] / largest["ratio"]
-
-
-def family_edits(families: pd.DataFrame) -> list[Edit]:
-    """Zero each candidate of the families that are no single weight of linear2."""
-    edits = []
-    for row in families.itertuples():
-        family = row.family
-        if family.startswith("norm_"):
-            family = family.replace("norm", row.module.rsplit(".", 1)[-1])
-        place = (None if pd.isna(x) else int(x) for x in (row.row, row.column))
-        edits.append(
-            Edit(row.candidate_id, "family", "zero", family, int(row.block), *place, of=row.module)
-        )
-    return edits
 
 
 @dataclass

@@ -19,6 +19,7 @@ from scsw.files import read_json, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.superweight.pruning.metric_summary import metric_summary
 from scsw.superweight.pruning.shards import check_complete, gather
+from scsw.superweight.verdict.family_effects import family_effects
 from scsw.superweight.verdict.judged_run import JudgedRun
 from scsw.superweight.verdict.matched_controls import RIVALS, Comparison, columns, comparisons
 from scsw.superweight.verdict.pairs import pair_table, strongest_partners, with_masked
@@ -44,8 +45,8 @@ def judge(
 ) -> None:
     """Gather the shards of one model and write what they amount to.
 
-    Written are ``effects.parquet``, ``verdicts.parquet``, ``pairs.parquet``, ``metrics.parquet``
-    and ``recovery.parquet``.
+    Written are ``effects.parquet``, ``verdicts.parquet``, ``pairs.parquet``, ``metrics.parquet``,
+    ``recovery.parquet`` and ``family_effects.parquet``.
 
     Parameters
     ----------
@@ -94,7 +95,8 @@ def judge(
         metrics = metric_summary(effects, types, donors, frequencies, run)
         keys = effects[["cohort", "arm", "seed"]].iloc[0]
         recovered = recovery_table(sample, seed=statistics.seed)
-        for table in (pairs, metrics, recovered):
+        others = family_effects(effects, run)
+        for table in (pairs, metrics, recovered, others):
             for position, (key, value) in enumerate(keys.items()):
                 table.insert(position, key, value)
         write_table(effects, out / "effects.parquet")
@@ -102,6 +104,7 @@ def judge(
         write_table(pairs, out / "pairs.parquet")
         write_table(metrics, out / "metrics.parquet")
         write_table(recovered, out / "recovery.parquet")
+        write_table(others, out / "family_effects.parquet")
 
 
 def training_frequencies(cohort: Path) -> pd.Series:

@@ -1,11 +1,13 @@
 """The positive controls: what is implanted, and that it is found and judged after training."""
 
+import itertools
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from scsw.files import read_table
 from scsw.scgpt.finetune import finetune
@@ -25,9 +27,8 @@ from scsw.superweight.controls.implant import (
 from scsw.superweight.controls.judge_controls import judge_controls
 from scsw.superweight.pruning.prune import prune
 from scsw.superweight.search.search import search
-from scsw.superweight.verdict.verdict_rules import RESTORED_SHARE
 from scsw.superweight.verdict.verdicts import judge
-from tests.tiny import COMPUTE, model_settings, write_cohort
+from tests.tiny import COMPUTE, TYPES, model_settings, write_cohort, write_counts
 
 CONSTANT, INFORMATIVE = KINDS
 
@@ -109,16 +110,60 @@ def test_long_embeddings_change_no_output(tuned):
     assert (cosines > 0.5).all()
 
 
+def nested_types(folder):
+    """Write a cohort in which one module alone tells two types apart.
+
+    The first type has no markers, the second a module, and the third that module and another: what
+    the second module's genes say of a cell, no other gene does. The third is the one that seed 7
+    of the implant draws.
+    """
+    rng = np.random.default_rng(0)
+    module = np.arange(240) // 30  # 0 and 1 are the two modules
+    own = [np.zeros(240, bool), module == 0, module <= 1]
+    rows, counts = [], []
+    for split, n_donors, n_cells in (
+        ("train", 24, 24),
+        ("validation", 1, 6),
+        ("discovery", 2, 6),
+        ("test", 12, 6),
+    ):
+        for donor, cell in itertools.product(range(n_donors), range(n_cells)):
+            kind = cell % len(TYPES)
+            mean = np.where(own[kind], 6.0, 0.6)
+            counts.append(rng.negative_binomial(2, 2 / (2 + mean)))
+            rows.append((f"{split}{donor}-{cell}", f"{split}{donor}", TYPES[kind], split))
+    counts = np.array(counts, np.int32)
+    counts[:, 0] += 1  # no cell without a token
+    return write_counts(folder, sparse.csr_matrix(counts), rows)
+
+
+RULES = {
+    "search": section_settings(
+        "search",
+        {"max_candidates": 3, "first_order": 1, "first_order_top": 30, "gradient_cells": 9},
+    ),
+    "prune": section_settings(
+        "prune",
+        {"n_controls": 60, "control_scope": "all_blocks", "n_pairs_among": 2, "scales": [2]}
+        | {"n_matched": 10, "n_noise": 10, "n_family_controls": 3},
+    ),
+    "statistics": section_settings("statistics", {"bootstrap": 500}),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_implant_survives_training_is_found_and_gets_its_grade(kind, tmp_path):
-    cohort = write_cohort(tmp_path, n_genes=240, cells=12)
+@pytest.mark.parametrize(("kind", "steps", "seed"), [(CONSTANT, 300, 0), (INFORMATIVE, 200, 7)])
+def test_an_implant_survives_training_is_found_and_gets_its_grade(kind, steps, seed, tmp_path):
+    """The whole chain; from search to pruning the sealed file is out of reach."""
+    informative = kind == INFORMATIVE
+    cohort = (
+        nested_types(tmp_path) if informative else write_cohort(tmp_path, n_genes=240, cells=12)
+    )
     sizes = {"embsize": 32, "nheads": 4, "d_hid": 32, "nlayers": 4, "max_seq_len": 48}
     init(cohort, tmp_path / "init", model=model_settings(**sizes), seed=0)
     arm = tmp_path / kind / "0"
-    implant(tmp_path / "init", cohort, arm / "implant", kind=kind, compute=COMPUTE, seed=0)
+    implant(tmp_path / "init", cohort, arm / "implant", kind=kind, compute=COMPUTE, seed=seed)
     # So few cells are learnt by heart in the end, without the module too.
-    steps = {CONSTANT: 300, INFORMATIVE: 200}[kind]
     tuning = {"epochs": 1000, "max_steps": steps, "lr": 0.003, "baseline_cells": 100}
     tuning |= {"weight_gep": 0.001, "weight_mvc": 0.001}
     finetune(
@@ -129,36 +174,24 @@ def test_an_implant_survives_training_is_found_and_gets_its_grade(kind, tmp_path
         compute=COMPUTE,
         arm=kind,
     )
-    rules = {
-        "search": section_settings("search", {"max_candidates": 6, "first_order": 2}),
-        "prune": section_settings(
-            "prune",
-            {"n_controls": 150, "control_scope": "all_blocks", "n_pairs_among": 2, "scales": [2]},
-        ),
-        "statistics": section_settings("statistics", {"bootstrap": 500}),
-    }
-    search(
-        arm / "model", cohort, arm / "search", settings=rules["search"], compute=COMPUTE, arm=kind
-    )
+    sealed = (arm / "implant" / "sealed.json").rename(tmp_path / "sealed.json")
+    given = {"settings": RULES["search"], "compute": COMPUTE, "arm": kind}
+    search(arm / "model", cohort, arm / "search", start=arm / "implant", **given)
     searched, shard = arm / "search", arm / "prune" / "0.parquet"
-    given = {"search": rules["search"], "settings": rules["prune"], "compute": COMPUTE}
+    given = {"search": RULES["search"], "settings": RULES["prune"], "compute": COMPUTE}
     prune(arm / "model", cohort, searched, shard, **given, arm=kind)
     tables = {name: searched / f"{name}.parquet" for name in ("spikes", "weights")}
     tables["model"] = arm / "model"
-    judge([shard], searched / "candidates.parquet", cohort, arm / "prune", **tables, **rules)
+    judge([shard], searched / "candidates.parquet", cohort, arm / "prune", **tables, **RULES)
+    sealed.rename(arm / "implant" / "sealed.json")
     judge_controls({kind: arm}, tmp_path / "controls.parquet")
     row = read_table(tmp_path / "controls.parquet").iloc[0]
-    assert row["found_rank"] >= 1, row["outcome"]
+    assert row["found_rank"] == 1, row["outcome"]
+    assert row["verdict"] == ("causal, informative" if informative else "causal, constant")
+    assert row["passed"] and row["outcome"].startswith("found at rank 1")
     table = read_table(arm / "prune" / "verdicts.parquet").set_index("candidate_id")
     own = table.loc[row["candidate_id"]]
-    assert own["q"] <= 0.05 and own["effect_low"] > own["min_effect"]
-    for rivals in ("wanda", "row_neighbour"):
-        assert own["effect_nll"] > own[f"{rivals}_max"] and own[f"{rivals}_low"] > 0
+    assert own["structural"]
     restored = 1 - own["effect_mean_nll"] / own["effect_nll"]
-    assert (restored >= RESTORED_SHARE) == (kind == "implanted_constant")
-    # Whether an informative one does more than noise of its size hangs on the data (docs).
-    expected = "causal, " + kind.removeprefix("implanted_")
-    if kind == "implanted_informative" and own["noise_low"] <= 0:
-        expected = "not causal"
-    assert row["verdict"] == expected, row["outcome"]
-    assert row["passed"] == expected.startswith("causal")
+    assert restored > 0.95 if not informative else restored < 0.5  # well away from the border
+    assert not table.drop(index=row["candidate_id"])["causal"].any()

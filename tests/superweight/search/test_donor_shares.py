@@ -26,7 +26,9 @@ def planted(tuned):
         encoder_layers(model)[1].linear2.weight[4, 6] = 30.0
         encoder_layers(model)[1].linear1.bias[6] = 1.0
     cells = read_cohort(tuned.cohort, ["discovery"])
-    return model, DiscoveryCells(cells, cohort_tokenizer(cells, tuned.model), 5, torch.device("cpu"))
+    return model, DiscoveryCells(
+        cells, cohort_tokenizer(cells, tuned.model), 5, torch.device("cpu")
+    )
 
 
 def family():
