@@ -407,6 +407,61 @@ def map_command(
 
 
 @app.command()
+def components(
+    model: Model,
+    cohort: Cohort,
+    candidates: Candidates,
+    out: Out,
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
+) -> None:
+    """Score what attention heads and MLPs take up, and replace each by its mean."""
+    names = ("map", "statistics", "compute", "prune", "enrich")
+    settings, statistics, compute, prune, enrich = sections(config, *names)
+    from scsw.biology.components import components as run
+
+    run(
+        model,
+        cohort,
+        candidates,
+        out,
+        settings=settings,
+        statistics=statistics,
+        compute=compute,
+        max_cells_per_donor=prune.max_cells_per_donor,
+        top_genes=enrich.top_genes,
+        arm=arm,
+        seed=seed,
+    )
+
+
+@app.command()
+def link_components(
+    components: Input,
+    activity: Annotated[Path, typer.Option(help="component_donors.parquet of the same step.")],
+    donor_scores: Annotated[Path, typer.Option(help="donor_scores.parquet of `scsw map`.")],
+    out: Out,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Test heads and MLPs against pathways and disease stages."""
+    enrich, stages, statistics = sections(config, "enrich", "stages", "statistics")
+    from scsw.biology.component_links import link_components as run
+
+    run(
+        components,
+        activity,
+        donor_scores,
+        out,
+        enrich=enrich,
+        stages=stages,
+        min_test_donors=statistics.min_test_donors,
+        simulated=simulated,
+    )
+
+
+@app.command()
 def enrich(
     gene_scores: Input,
     candidates: Candidates,

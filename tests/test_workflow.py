@@ -120,8 +120,9 @@ def test_the_snakefile_is_a_table_of_contents():
 def test_the_default_plans_every_step_for_both_cohorts():
     result = snakemake("--dry-run", "--forceall")
     steps = (
-        "preprocess init implant finetune search prune quantize verdict controls map enrich stages "
-        "gather replicate biomarkers report simulate_sea_ad simulate_rosmap"
+        "preprocess init implant finetune search prune quantize verdict controls map components "
+        "link_components enrich stages gather replicate biomarkers report simulate_sea_ad "
+        "simulate_rosmap"
     )
     assert set(steps.split()) <= planned(result)
     assert not {"search_screen", "search_slopes"} & planned(result)  # one shard is one job
@@ -222,19 +223,24 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
         steps = planned(snakemake("--dry-run", "--configfile", "tiny.yaml", cwd=tiny))
     finally:
         path.write_text(original)
-    after = "search prune quantize verdict controls map enrich stages gather replicate biomarkers "
-    assert steps == {*after.split(), "report", "all"}
+    after = "search prune quantize verdict controls map components link_components enrich stages "
+    assert steps == {*after.split(), *"gather replicate biomarkers report all".split()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("section", "change", "expected"),
     [
-        ("enrich", {"top_genes": 50}, "enrich gather replicate biomarkers report all"),
+        (
+            "enrich",
+            {"top_genes": 50},
+            "components link_components enrich gather replicate biomarkers report all",
+        ),
         (
             "statistics",
             {"bootstrap": 400},
-            "verdict map stages enrich controls gather replicate biomarkers report all",
+            "verdict map components link_components stages enrich controls gather replicate "
+            "biomarkers report all",
         ),
         ("replicate", {"seed": 7}, "replicate biomarkers report all"),
         ("quantize", {"random_draws": 2}, "quantize report all"),

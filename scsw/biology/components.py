@@ -1,198 +1,202 @@
-"""Attention heads and MLP blocks: the genes they attend to, what the model loses without them."""
+"""Step `components`: what attention heads and MLPs take up, hand on and do."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from anndata import AnnData
-from torch import Tensor, nn
+from torch import nn
 
-from scsw.biology.matched_genes import neighbours, score_against_neighbours
-from scsw.biology.token_sums import TokenSums
-from scsw.scgpt.encoder_layer import EncoderLayer, keep_mask, split_heads
-from scsw.scgpt.forward import forward_padded
-from scsw.scgpt.model import encoder_layers
+from scsw.biology.component_activity import cell_activity, donor_table
+from scsw.biology.component_effects import (
+    Means,
+    block_rises,
+    component_means,
+    effects_table,
+    rotations,
+)
+from scsw.biology.component_genes import GeneSums, leaders, leading_genes
+from scsw.biology.component_scores import Spike, component_names, spikes_seen
+from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.files import read_table, require, write_table
+from scsw.provenance import recorded
+from scsw.scgpt.device import device_name, prepare
+from scsw.scgpt.folder import check_vocabulary
+from scsw.scgpt.model import encoder_layers, load_model
+from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.capture import capture, encoder_points
-from scsw.superweight.verdict.statistics import studentised_interval
+from scsw.superweight.pruning.ablation import Readout
+from scsw.superweight.pruning.intact import intact_parts
 
 
 def components(
-    model: nn.Module,
-    discovery: Tokenizer,
-    test: Tokenizer,
-    cells: AnnData,
+    model_folder: str | Path,
+    cohort: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
     settings: SimpleNamespace,
     statistics: SimpleNamespace,
     compute: SimpleNamespace,
-    device: torch.device,
-    *,
-    by_donor: bool,
-) -> pd.DataFrame:
-    """Score heads and MLP blocks on the test cells.
+    max_cells_per_donor: int | None = None,
+    top_genes: int = 100,
+    arm: str = "real",
+    seed: int = 0,
+) -> None:
+    """Write ``components``, ``component_effects`` and ``component_donors`` for one model.
+
+    Means are over the discovery donors' cells; genes are scored, and components replaced, in the
+    test donors' cells; activities are over both.
 
     Parameters
     ----------
-    discovery, test
-        Tokenizers of the discovery cells (for the means) and the test cells.
+    model_folder, cohort, candidates
+        The model, the cohort and the frozen family, of which the spike tokens come.
+    out
+        Folder for the three tables.
+    settings, statistics, compute
+        Sections ``map``, ``statistics`` and ``compute`` of the config.
+    max_cells_per_donor
+        Cap on the cells of one donor.
+    top_genes
+        Most genes that lead a component (``enrich.top_genes``).
+    arm, seed
+        Written into every row.
+    """
+    model_folder, cohort, out = require(model_folder), require(cohort), Path(out)
+    facts = cohort_facts(cohort)
+    check_vocabulary(model_folder, facts)
+    device = prepare(compute)
+    keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
+    with recorded(
+        "components",
+        out,
+        inputs={"model": model_folder, "cohort": cohort, "candidates": candidates},
+        parameters={**vars(settings), **vars(statistics), **vars(compute), "arm": arm}
+        | {"max_cells_per_donor": max_cells_per_donor, "top_genes": top_genes},
+        seed=seed,
+        simulated=facts["simulated"],
+    ) as record:
+        record["device"] = device_name(device)
+        model = load_model(model_folder).to(device)
+        cells = read_cohort(cohort, ["discovery", "test"], max_cells_per_donor)
+        spikes = spikes_seen(read_table(candidates), len(encoder_layers(model)))
+        tables = component_tables(
+            model,
+            cells,
+            lambda part: cohort_tokenizer(part, model_folder),
+            spikes,
+            (settings, statistics, compute),
+            device,
+            top_genes=top_genes,
+            donors_are_units=facts["split_unit"] == "donor",
+        )
+        for name, table in tables.items():
+            for position, (key, value) in enumerate(keys.items()):
+                table.insert(position, key, value)
+            write_table(table, out / f"{name}.parquet")
+
+
+def component_tables(
+    model: nn.Module,
+    cells: AnnData,
+    tokenizer_of,
+    spikes: list[Spike | None],
+    sections: tuple[SimpleNamespace, SimpleNamespace, SimpleNamespace],
+    device: torch.device,
+    *,
+    top_genes: int,
+    donors_are_units: bool,
+) -> dict[str, pd.DataFrame]:
+    """Compute the three tables of the step, without the columns that name the model.
+
+    Parameters
+    ----------
     cells
-        The test cells.
-    by_donor
-        Whether there are donors enough for an interval.
+        Discovery and test cells.
+    tokenizer_of
+        Makes the tokenizer of some cells.
+    spikes
+        For each block the spike in its input, or None.
+    sections
+        ``map``, ``statistics`` and ``compute`` of the config.
+    """
+    settings, statistics, compute = sections
+    split = cells.obs["split"].astype(str).to_numpy()
+    is_test = split == "test"
+    discovery, test = cells[split == "discovery"].copy(), cells[is_test].copy()
+    means = component_means(model, tokenizer_of(discovery), compute, device)
+    sums, rises = score_and_replace(
+        model, tokenizer_of(test), spikes, means, (settings, statistics, compute), device
+    )
+    names = component_names(model)
+    genes = sums.table(test, settings)
+    leading = leading_genes(genes, names, test.var_names.to_numpy(str), top_genes)
+    share, of_leading = cell_activity(model, tokenizer_of(cells), leading, compute, device)
+    effect = np.full_like(share, np.nan)
+    effect[:, is_test] = rises[:, 0]
+    donors = test.obs["donor_id"].to_numpy(str)
+    enough = np.unique(donors).size >= statistics.min_test_donors
+    effects = effects_table(names, rises, donors, statistics, by_donor=donors_are_units and enough)
+    effects["output_share"] = share[:, is_test].mean(1)
+    effects = effects.join(leaders(genes, statistics.alpha), on=["block", "component"])
+    return {
+        "components": genes,
+        "component_effects": _with_spikes(effects, sums, spikes),
+        "component_donors": donor_table(
+            names,
+            cells.obs,
+            {"contribution": share, "leading_genes": of_leading, "effect_nll": effect},
+        ),
+    }
+
+
+def score_and_replace(
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    spikes: list[Spike | None],
+    means: Means,
+    sections: tuple[SimpleNamespace, SimpleNamespace, SimpleNamespace],
+    device: torch.device,
+) -> tuple[GeneSums, np.ndarray]:
+    """Score genes and replace every component, in one pass over the test cells.
 
     Returns
     -------
-    pandas.DataFrame
-        Contract: ``components.parquet`` without its first three columns. For a head ``attention``
-        is the attention of `<cls>` to the gene's token times the number of tokens (1 is uniform);
-        for an MLP, the norm of its output at the gene's token over the mean norm of the cell.
+    tuple
+        The sums over gene tokens, and the rises in NLL, (components, 1 + rotations, cells).
     """
-    means = component_means(model, discovery, compute, device)
-    scores, bins = token_scores(model, test, compute, device)
-    sums, counts = scores.by_type()
-    bin_sums, bin_counts = bins.by_type()
-    n = bin_counts[0]  # cells that detect the gene among their tokens
-    enough = np.flatnonzero(n >= settings.min_cells)
-    rate = np.asarray((cells.X > 0).mean(0)).ravel()[enough]
-    mean_bin = bin_sums[0, 0, enough] / np.maximum(n[enough], 1)
-    matched = neighbours(rate, mean_bin, settings.matched_genes) if enough.size else None
-    donors = cells.obs["donor_id"].to_numpy(str)
-    intact = cell_nll(model, test, compute, device)
-    parts = []
-    for index, (block, name) in enumerate(component_names(model)):
-        with replaced_by_mean(model, block, name, means):
-            rise = cell_nll(model, test, compute, device) - intact
-        effects = pd.Series(rise).groupby(donors).mean().dropna().to_numpy()
-        low, high = math.nan, math.nan
-        if by_donor:
-            low, high = studentised_interval(
-                effects, n_resamples=statistics.bootstrap, seed=statistics.seed
-            )
-        values = sums[index, 0, enough] / counts[0, enough]
-        table = pd.DataFrame(
-            {
-                "block": block,
-                "component": name,
-                "gene": cells.var_names.to_numpy(str)[enough],
-                "n_cells": n[enough].astype(np.int64),
-                "attention": values,
-            }
+    settings, statistics, compute = sections
+    sums, readout = GeneSums(model, tokenizer, spikes), Readout(model)
+    turns = rotations(model.d_model, settings.component_rotations, statistics.seed, device)
+    rises = np.full((len(component_names(model)), 1 + len(turns), len(tokenizer)), np.nan)
+    rows = np.arange(len(tokenizer))
+    for part, intact in intact_parts(model, tokenizer, rows, compute, device):
+        sums.add(part, intact)
+        labels = part.labels.to(device)
+        rises[:, :, part.cells.numpy()] = np.concatenate(
+            [
+                block_rises(model, readout, intact, labels, number, means, turns)
+                for number in range(len(intact.blocks))
+            ]
         )
-        table = pd.concat([table, score_against_neighbours(values, matched)], axis=1)
-        parts.append(table.assign(effect_nll=effects.mean(), effect_low=low, effect_high=high))
-    return pd.concat(parts, ignore_index=True)
+    return sums, rises
 
 
-def component_names(model: nn.Module) -> list[tuple[int, str]]:
-    """Return ``(block, component)`` in order: the heads of a block, then its MLP."""
-    return [
-        (block, name)
-        for block, layer in enumerate(encoder_layers(model))
-        for name in [*[f"head{i}" for i in range(layer.self_attn.num_heads)], "mlp"]
+def _with_spikes(effects: pd.DataFrame, sums: GeneSums, spikes: list[Spike | None]) -> pd.DataFrame:
+    """Add which spike the genes' attention was measured to, and how much they pay it."""
+    of_block = {
+        number: (spike.candidate_id, spike.found_by) if spike else ("", "no spike")
+        for number, spike in enumerate(spikes)
+    }
+    of_row = [
+        ("", "") if row.component == "mlp" else of_block[row.block] for row in effects.itertuples()
     ]
-
-
-@torch.no_grad()
-def component_means(
-    model: nn.Module, tokenizer: Tokenizer, compute: SimpleNamespace, device: torch.device
-) -> dict[str, Tensor]:
-    """Return the mean over real tokens of every block's head outputs and MLP output."""
-    points = encoder_points(encoder_layers(model), ["attn_heads", "mlp_out"])
-    kept: dict[str, Tensor] = {}
-    sums: dict[str, Tensor] = {}
-    n = 0
-    with capture(points, kept.__setitem__):
-        for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
-            batch = batch.to(device)
-            forward_padded(model, batch)
-            n += int(batch.real.sum())
-            for name, x in kept.items():
-                sums[name] = sums.get(name, 0) + x[batch.real].double().sum(0)
-    return {name: (total / max(n, 1)).float() for name, total in sums.items()}
-
-
-@torch.no_grad()
-def token_scores(
-    model: nn.Module, tokenizer: Tokenizer, compute: SimpleNamespace, device: torch.device
-) -> tuple[TokenSums, TokenSums]:
-    """Add up every component's score, and the bins, over gene tokens."""
-    layers = encoder_layers(model)
-    scores = TokenSums(tokenizer.token_ids, 1, len(component_names(model)))
-    bins = TokenSums(tokenizer.token_ids, 1, 1)
-    points = encoder_points(layers, ["mlp_out"])
-    points |= {f"{block}.in": (layer, "input") for block, layer in enumerate(layers)}
-    kept: dict[str, Tensor] = {}
-    with capture(points, kept.__setitem__):
-        for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
-            batch = batch.to(device)
-            forward_padded(model, batch)
-            n_tokens = batch.real.sum(1)[:, None]
-            found = []
-            for block, layer in enumerate(layers):
-                attention = cls_attention(layer, kept[f"{block}.in"], batch.padding)
-                found += list((attention * n_tokens[:, None]).movedim(1, 0))
-                norm = torch.where(batch.real, kept[f"{block}.mlp_out"].norm(dim=-1), 0)
-                found.append(norm * n_tokens / norm.sum(1, keepdim=True).clamp(min=1e-12))
-            genes, real = batch.genes.cpu().numpy(), batch.real.cpu().numpy()
-            types = np.zeros(len(genes), np.int64)
-            scores.add(genes, real, types, torch.stack(found).double().cpu().numpy())
-            bin_values = batch.target.double().cpu().numpy()
-            bins.add(genes, real & (bin_values > 0), types, bin_values[None])
-    return scores, bins
-
-
-def cls_attention(layer: EncoderLayer, x: Tensor, padding: Tensor) -> Tensor:
-    """Attention of `<cls>` to every token, shape (cells, heads, tokens)."""
-    d_model, heads = layer.self_attn.embed_dim, layer.self_attn.num_heads
-    weight, bias = layer.self_attn.in_proj_weight, layer.self_attn.in_proj_bias
-    q = split_heads(F.linear(x[:, :1], weight[:d_model], bias[:d_model]), heads)
-    k = F.linear(x, weight[d_model : 2 * d_model], bias[d_model : 2 * d_model])
-    logits = (q @ split_heads(k, heads).transpose(-1, -2)) / math.sqrt(d_model / heads)
-    return logits.masked_fill(~keep_mask(padding)[:, None, None], -math.inf).softmax(-1)[:, :, 0]
-
-
-@contextlib.contextmanager
-def replaced_by_mean(
-    model: nn.Module, block: int, name: str, means: dict[str, Tensor]
-) -> Iterator[None]:
-    """Replace one head's or MLP's output by its mean at every token while the block runs."""
-    layer = encoder_layers(model)[block]
-    if name == "mlp":
-        mean = means[f"{block}.mlp_out"]
-        handle = layer.linear2.register_forward_hook(lambda _m, _i, out: mean.expand_as(out))
-    else:
-        width = layer.self_attn.embed_dim // layer.self_attn.num_heads
-        own = slice(int(name[4:]) * width, (int(name[4:]) + 1) * width)
-        mean = means[f"{block}.attn_heads"][own]
-
-        def replace(_module: nn.Module, inputs: tuple) -> tuple:
-            heads = inputs[0].clone()
-            heads[..., own] = mean
-            return (heads,)
-
-        handle = layer.self_attn.out_proj.register_forward_pre_hook(replace)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@torch.no_grad()
-def cell_nll(
-    model: nn.Module, tokenizer: Tokenizer, compute: SimpleNamespace, device: torch.device
-) -> np.ndarray:
-    """Return the cell-type NLL of each cell, nats; NaN for a type the model does not know."""
-    found = []
-    for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
-        batch = batch.to(device)
-        logits = forward_padded(model, batch)["cls_output"].double()
-        nll = F.cross_entropy(logits, batch.labels.clamp(min=0), reduction="none")
-        found.append(torch.where(batch.labels >= 0, nll, math.nan).cpu().numpy())
-    return np.concatenate(found)
+    effects[["spike_candidate", "spike_found_by"]] = of_row
+    keys = pd.MultiIndex.from_frame(effects[["block", "component"]])
+    effects["attention_to_spike"] = sums.spike_attention().reindex(keys).to_numpy()
+    return effects

@@ -1,11 +1,10 @@
-"""Step `map`: from parameter indices to genes, components and donors."""
+"""Step `map`: from parameter indices to genes and donors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
 
-from scsw.biology.components import components
 from scsw.biology.donor_scores import donor_scores
 from scsw.biology.gene_scores import gene_scores
 from scsw.cohort.read import cohort_facts, read_cohort
@@ -30,9 +29,9 @@ def map_genes(
     arm: str = "real",
     seed: int = 0,
 ) -> None:
-    """Write ``gene_scores``, ``donor_scores`` and ``components`` for one model.
+    """Write ``gene_scores`` and ``donor_scores`` for one model.
 
-    Genes and components are scored on the test donors, which had no part in choosing the
+    Genes are scored on the test donors, which had no part in choosing the
     candidates; donors are scored on discovery and test donors.
 
     Parameters
@@ -40,7 +39,7 @@ def map_genes(
     model_folder, cohort, candidates
         The fine-tuned model, the cohort and the frozen family.
     out
-        Folder for the three tables.
+        Folder for the two tables.
     settings, statistics, compute
         Sections ``map``, ``statistics`` and ``compute`` of the config.
     max_cells_per_donor
@@ -67,10 +66,9 @@ def map_genes(
         cells = read_cohort(cohort, ["discovery", "test"], max_cells_per_donor)
         split = cells.obs["split"].astype(str)
         test = cells[split == "test"].copy()
-        discovery = cells[split == "discovery"].copy()
         tokenizers = {
             name: cohort_tokenizer(part, model_folder)
-            for name, part in (("all", cells), ("test", test), ("discovery", discovery))
+            for name, part in (("all", cells), ("test", test))
         }
         tables = {
             "gene_scores": gene_scores(
@@ -78,19 +76,6 @@ def map_genes(
             ),
             "donor_scores": donor_scores(model, tokenizers["all"], cells, family, compute, device),
         }
-        n_donors = test.obs["donor_id"].nunique()
-        if settings.components:
-            tables["components"] = components(
-                model,
-                tokenizers["discovery"],
-                tokenizers["test"],
-                test,
-                settings,
-                statistics,
-                compute,
-                device,
-                by_donor=facts["split_unit"] == "donor" and n_donors >= statistics.min_test_donors,
-            )
         for name, table in tables.items():
             for position, (key, value) in enumerate(keys.items()):
                 table.insert(position, key, value)

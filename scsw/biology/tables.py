@@ -38,6 +38,23 @@ STAGES = {
     **_TEST,
     **{"status": "text", "reason": "text"},
 }
+COMPONENT_PATHWAYS = {
+    **_MODEL,
+    **{"block": "int64"},
+    **dict.fromkeys(["component", "view", "library", "gene_set"], "text"),
+    **{"primary": "bool", "n_genes_in_set": "int64", "n_overlap": "int64", "statistic": "float64"},
+    **_TEST,
+    **{"share_of_components": "float64", "leading_edge": "text"},
+}
+COMPONENT_STAGES = {
+    **_MODEL,
+    **{"block": "int64"},
+    **dict.fromkeys(["component", "measure", "cell_class", "stage"], "text"),
+    **{"primary": "bool", "n_donors": "int64", "covariates": "text"},
+    **dict.fromkeys(["beta", "beta_low", "beta_high"], "float64"),
+    **_TEST,
+    **{"status": "text", "reason": "text"},
+}
 REPLICATED_GENES = {
     **_PAIR_OF_COHORTS,
     **{"seed_a": "int64", "seed_b": "int64"},

@@ -71,7 +71,15 @@ QUANTIZATION = [
     *"n_masked sum_sq_error sum_sq_error_intact".split(),
 ]
 GENES = [*CANDIDATE, *"view cell_type gene score z p q null".split()]
-COMPONENTS = [*MODEL, *"block component effect_nll effect_low effect_high".split()]
+COMPONENT = [*MODEL, "block", "component"]
+COMPONENTS = [
+    *COMPONENT,
+    *"effect_nll effect_low effect_high q control_nll excess_nll excess_q rank".split(),
+    *"output_share spike_candidate spike_found_by attention_to_spike".split(),
+    *"leading_genes n_significant_genes".split(),
+]
+COMPONENT_PATHWAYS = [*COMPONENT, *"library gene_set primary p q share_of_components".split()]
+COMPONENT_STAGES = [*COMPONENT, *"measure cell_class stage primary beta p q status".split()]
 PATHWAYS = [
     *CANDIDATE,
     *"view method library gene_set n_genes_in_set n_overlap statistic p q null".split(),
@@ -112,7 +120,8 @@ OF_REAL_MODEL = (
     "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
     "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet prune/metrics.parquet "
     "prune/family_effects.parquet "
-    "map/gene_scores.parquet map/components.parquet"
+    "map/gene_scores.parquet components/component_effects.parquet "
+    "component_links/component_pathways.parquet component_links/component_stages.parquet"
 ).split()
 OF_QUANTIZED_MODEL = "prune/quantization.parquet"
 REPLICATION = {
@@ -144,6 +153,9 @@ class Tables:
         Effect of rounding the weights of the real and the implanted models, over donors.
     metrics
         Every metric of the real models with a candidate zeroed, over donors.
+    components
+        Mean-ablation of heads and MLPs of the real models; `component_pathways` are of their
+        contribution, `component_stages` the primary tests.
     verdicts, arm_verdicts
         Verdicts of the real models, and of the control models.
     """
@@ -179,6 +191,8 @@ class Tables:
     controls: pd.DataFrame
     genes: pd.DataFrame
     components: pd.DataFrame
+    component_pathways: pd.DataFrame
+    component_stages: pd.DataFrame
     pathways: pd.DataFrame
     stages: pd.DataFrame
     biomarkers: pd.DataFrame
@@ -284,8 +298,24 @@ def read_tables(
             folder, real, "map/gene_scores.parquet", GENES, [("cell_type", "==", "all")], real
         ),
         components=_of_models(
-            folder, real, "map/components.parquet", COMPONENTS, optional=real
-        ).drop_duplicates(),
+            folder, real, "components/component_effects.parquet", COMPONENTS, optional=real
+        ),
+        component_pathways=_of_models(
+            folder,
+            real,
+            "component_links/component_pathways.parquet",
+            COMPONENT_PATHWAYS,
+            [("view", "==", "contribution")],
+            real,
+        ),
+        component_stages=_of_models(
+            folder,
+            real,
+            "component_links/component_stages.parquet",
+            COMPONENT_STAGES,
+            [("primary", "==", True)],
+            real,
+        ),
         pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
         stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),

@@ -1,4 +1,4 @@
-"""Genes, components and donors of a candidate, with planted truth."""
+"""Genes and donors of a candidate, with planted truth."""
 
 import copy
 from types import SimpleNamespace
@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy import stats
 
-from scsw.biology.components import cls_attention, components, replaced_by_mean
 from scsw.biology.donor_scores import donor_scores
 from scsw.biology.gene_scores import gene_scores
 from scsw.biology.map_genes import map_genes
@@ -170,45 +169,6 @@ def test_donors_are_averaged_over_their_cells(parts):
     assert (table["adnc"] == 2).all() and (table["split"] == "test").all()
 
 
-def test_attention_of_cls_equals_pytorchs(parts):
-    layer = encoder_layers(parts.model)[0]
-    x, padding = torch.randn(4, 9, 16), torch.zeros(4, 9, dtype=torch.bool)
-    padding[1, 6:] = True
-    with torch.no_grad():
-        _, expected = layer.self_attn(x, x, x, key_padding_mask=padding, average_attn_weights=False)
-        found = cls_attention(layer, x, padding)
-    torch.testing.assert_close(found, expected[:, :, 0], rtol=1e-5, atol=1e-6)
-
-
-def test_components_are_scored_and_the_model_is_restored(parts):
-    before = {k: v.clone() for k, v in parts.model.state_dict().items()}
-    table = components(
-        parts.model,
-        parts.tokenizer,
-        parts.tokenizer,
-        parts.cells,
-        MAP,
-        STATISTICS,
-        COMPUTE,
-        CPU,
-        by_donor=True,
-    )
-    assert set(zip(table["block"], table["component"], strict=True)) == {
-        (b, c) for b in range(3) for c in ("head0", "head1", "mlp")
-    }
-    assert table.groupby(["block", "component"])["effect_nll"].nunique().eq(1).all()
-    assert (table["effect_low"] <= table["effect_nll"]).all()
-    heads = table[table["component"] != "mlp"]
-    assert (heads["attention"] > 0).all()
-    assert all(v.equal(before[k]) for k, v in parts.model.state_dict().items())
-    batch = parts.tokenizer.batch(np.arange(3))
-    intact = forward_padded(parts.model, batch)["cls_output"]
-    zero = {"0.attn_heads": torch.zeros(16)}
-    with replaced_by_mean(parts.model, 0, "head1", zero):
-        assert not forward_padded(parts.model, batch)["cls_output"].equal(intact)
-    assert forward_padded(parts.model, batch)["cls_output"].equal(intact)
-
-
 def test_the_step_writes_its_tables(parts, tmp_path):
     write_table(candidates((0, 3, 5, 0.1), (1, 2, 4, 0.2)), tmp_path / "candidates.parquet")
     map_genes(
@@ -220,7 +180,7 @@ def test_the_step_writes_its_tables(parts, tmp_path):
         statistics=STATISTICS,
         compute=COMPUTE,
     )
-    for name in ("gene_scores", "donor_scores", "components"):
+    for name in ("gene_scores", "donor_scores"):
         table = read_table(tmp_path / "map" / f"{name}.parquet")
         assert list(table.columns[:3]) == ["cohort", "arm", "seed"] and len(table)
     donors = read_table(tmp_path / "map" / "donor_scores.parquet")

@@ -48,7 +48,7 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
     if arm == "real" or arm.startswith("implanted"):
         tables["prune/quantization"] = quantization_table(len(candidates), rng, shape)
     if shape.components:
-        tables["map/components"] = _components(rng, shape)
+        tables |= _components(rng, shape)
     for table in tables.values():
         table["cohort"], table["arm"], table["seed"] = cohort, arm, seed
         table["seed"] = table["seed"].astype("int64")
@@ -318,17 +318,41 @@ def _genes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
     return table.assign(n_cells=50, detection_rate=0.5, mean_bin=10.0, null=null)
 
 
-def _components(rng, shape: Shape) -> pd.DataFrame:
-    rows = []
+def _components(rng, shape: Shape) -> dict[str, pd.DataFrame]:
+    """Return effects, pathways and stages of the heads and MLPs."""
+    effects, pathways, stages = [], [], []
     for block in range(shape.n_blocks):
         for name in [*[f"head{i}" for i in range(shape.n_heads)], "mlp"]:
+            place = {"block": block, "component": name}
             size = float(rng.gamma(0.4, 0.1)) * rng.choice([1, 1, 1, -0.1])
             half = abs(float(rng.normal(0, 0.02)))
-            for gene in ("APOE", "APP"):
-                rows.append((block, name, gene, size, size - half, size + half))
-    names = ["block", "component", "gene", "effect_nll", "effect_low", "effect_high"]
-    extra = {"n_cells": 5, "attention": 0.1, "z": 0.0, "p": 0.5, "q": 0.9, "null": "matched"}
-    return pd.DataFrame(rows, columns=names).assign(**extra)
+            to_spike = float(rng.gamma(2)) if block and name != "mlp" else np.nan
+            effects.append(
+                place
+                | {"effect_nll": size, "effect_low": size - half, "effect_high": size + half}
+                | {"q": 0.01 if size > half else 0.5, "excess_q": 0.01 if size > 0.05 else 0.5}
+                | {"control_nll": size / 3, "excess_nll": size / 1.5, "rank": 1}
+                | {"output_share": 0.2, "attention_to_spike": to_spike}
+                | {"spike_candidate": "ffn_down.b0.r1.c1", "spike_found_by": "spike"}
+                | {"leading_genes": "APOE;APP" if block else "", "n_significant_genes": block}
+            )
+            for axis in ("AD_OXPHOS", "AD_GLUTAMATERGIC_SYNAPSE") if shape.pathways else ():
+                tested = {"view": "contribution", "library": "ad_axes", "gene_set": axis}
+                q = float(rng.beta(0.5, 1))
+                found = {"primary": True, "p": q / 2, "q": q, "share_of_components": 0.1}
+                pathways.append(place | tested | found)
+            status = "tested" if shape.stages_tested else "not tested"
+            for cell_class in sorted(set(CLASSES[: len(shape.types)])):
+                tested = {"measure": "contribution", "cell_class": cell_class, "stage": "adnc"}
+                q = float(rng.beta(0.5, 1)) if shape.stages_tested else np.nan
+                found = {"primary": True, "beta": 0.3, "p": q / 2, "q": q, "status": status}
+                stages.append(place | tested | found)
+    of_pathways = "block component view library gene_set primary p q share_of_components".split()
+    return {
+        "components/component_effects": pd.DataFrame(effects),
+        "component_links/component_pathways": pd.DataFrame(pathways, columns=of_pathways),
+        "component_links/component_stages": pd.DataFrame(stages),
+    }
 
 
 def _pathways(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:

@@ -1,7 +1,9 @@
 # Candidates -> genes -> pathways and disease stages -> replication -> biomarkers.
 
 GENE_SETS = sorted({*CONFIG["enrich"]["gene_sets"], *CONFIG["enrich"]["prerank_gene_sets"]})
-MAP_TABLES = ["gene_scores", "donor_scores"] + ["components"] * CONFIG["map"]["components"]
+MAP_TABLES = ("gene_scores", "donor_scores")
+COMPONENT_TABLES = ("components", "component_effects", "component_donors")
+LINK_TABLES = ("component_pathways", "component_stages")
 
 
 rule map:
@@ -33,6 +35,68 @@ rule map:
         "scsw map {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
         " --out {params.out:q} --config {params.config:q} --arm {wildcards.arm}"
         " --seed {wildcards.seed} &> {log}"
+
+
+rule components:
+    input:
+        model=model_of,
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        candidates=f"{MODEL}/search/candidates.parquet",
+    output:
+        tables=[f"{MODEL}/components/{name}.parquet" for name in COMPONENT_TABLES],
+        provenance=provenance(f"{MODEL}/components", "components"),
+    log:
+        f"{RUN}/logs/components/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    threads: MODEL_THREADS
+    resources:
+        gpu=int(USES_GPU),
+        mem_mb=32000,
+        runtime=480,
+    params:
+        out=lambda w, output: os.path.dirname(output.tables[0]),
+        config=json.dumps(
+            json.loads(settings("map", "statistics", "compute"))
+            | {
+                "prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]},
+                "enrich": {"top_genes": CONFIG["enrich"]["top_genes"]},
+            },
+            sort_keys=True,
+        ),
+        code=code_hash("scsw.biology.components"),
+    shell:
+        "scsw components {input.model:q} --cohort {input.cohort:q}"
+        " --candidates {input.candidates:q} --out {params.out:q} --config {params.config:q}"
+        " --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"
+
+
+rule link_components:
+    input:
+        components=f"{MODEL}/components/components.parquet",
+        activity=f"{MODEL}/components/component_donors.parquet",
+        donors=f"{MODEL}/map/donor_scores.parquet",
+        gene_sets=GENE_SETS,
+    output:
+        tables=[f"{MODEL}/component_links/{name}.parquet" for name in LINK_TABLES],
+        provenance=provenance(f"{MODEL}/component_links", "link_components"),
+    log:
+        f"{RUN}/logs/link_components/{{cohort}}-{{arm}}-{{seed}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    resources:
+        gpu=0,
+        mem_mb=16000,
+        runtime=120,
+    params:
+        out=lambda w, output: os.path.dirname(output.tables[0]),
+        config=settings("enrich", "stages", "statistics"),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.component_links"),
+    shell:
+        "scsw link-components {input.components:q} --activity {input.activity:q}"
+        " --donor-scores {input.donors:q} --out {params.out:q} --config {params.config:q}"
+        " {params.simulated} &> {log}"
 
 
 rule enrich:

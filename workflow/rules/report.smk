@@ -38,6 +38,13 @@ rule report:
         mapped=lambda w: [
             f"{f}/map/{table}.parquet" for f in real_folders(w.cohort) for table in MAP_TABLES
         ],
+        components=lambda w: [
+            f"{f}/{table}.parquet"
+            for f in real_folders(w.cohort)
+            for table in [f"components/{name}" for name in COMPONENT_TABLES]
+            + [f"component_links/{name}" for name in LINK_TABLES]
+            if CONFIG["map"]["components"]
+        ],
         replication=rules.replicate.output.tables,
     output:
         report=f"{RUN}/{{cohort}}/report.html",

@@ -1,50 +1,51 @@
-"""Components: rise in NLL when an attention head or an MLP is replaced by its mean."""
+"""Components: rise in NLL when a head or an MLP is replaced by its mean, and their links."""
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from scsw.report import style
+from scsw.report import style, words
 from scsw.report.figures.collapse import _heatmap, _norm
+from scsw.report.sections.components import in_order, matters, name_of
 from scsw.report.tables import Tables
 
 PER_ROW = 3
+LISTED, GENES = 6, 4
+# Left edge of each column of the list, as a share of its width.
+COLUMNS = {"component": 0.0, "rise": 0.21, "leading genes": 0.29, "nearest AD axis": 0.57}
+COLUMNS |= {"stage": 0.84}
 
 
 def draw(t: Tables) -> Figure:
-    """Draw a heatmap of blocks (rows) by components (columns), one per fine-tuned model."""
+    """Draw a heatmap per model, blocks (rows) by components, and a list of the first few."""
     seeds = [seed for seed in t.seeds if (t.components["seed"] == seed).any()]
     if not seeds:
         return style.placard("No component was measured.")
     tables = {seed: component_table(t.components, seed, "effect_nll") for seed in seeds}
-    across = min(len(seeds), PER_ROW)
-    down = -(-len(seeds) // PER_ROW)
-    panel = max(45, 26 + style.ROW * 1.2 * max(len(table) for table in tables.values()))
-    fig = style.new_figure(style.SINGLE if across == 1 else style.DOUBLE, panel * down + 6)
-    axes = fig.subplots(down, across, squeeze=False, sharey=True).ravel()
+    across, down = min(len(seeds), PER_ROW), -(-len(seeds) // PER_ROW)
+    panel = max(40, 24 + style.ROW * 1.2 * max(len(table) for table in tables.values()))
+    below = 10 + style.ROW * 1.3 * (LISTED + 1)
+    fig = style.new_figure(style.DOUBLE, panel * down + below + 8)
+    grid = fig.add_gridspec(down + 1, across, height_ratios=[*[panel] * down, below])
+    axes = [fig.add_subplot(grid[i // across, i % across]) for i in range(len(seeds))]
     norm = _norm(np.concatenate([table.to_numpy(float).ravel() for table in tables.values()]))
-    for place, (ax, (seed, table)) in enumerate(zip(axes, tables.items(), strict=False)):
+    alpha = t.config["statistics"]["alpha"]
+    for place, (ax, (seed, table)) in enumerate(zip(axes, tables.items(), strict=True)):
         image = _heatmap(ax, table, norm)
-        _mark_certain(ax, t.components, seed, table)
-        names = [re.sub(r"^head", "head ", name) for name in table.columns]
-        ax.set_xticks(range(len(names)), [n.replace("mlp", "MLP") for n in names], rotation=90)
+        _mark(ax, t.components[t.components["seed"] == seed], table, alpha)
+        ax.set_xticks(range(table.shape[1]), [name_of(n) for n in table.columns], rotation=90)
         ax.set_yticks(range(len(table)), table.index)
         style.panel_letter(ax, chr(ord("a") + place), f"seed {seed}")
         if place % across == 0:
             ax.set_ylabel("block")
-    for ax in axes[len(seeds) :]:
-        ax.set_axis_off()
-    bar = fig.colorbar(image, ax=list(axes), aspect=25)
-    bar.set_label("rise in NLL (nats per cell)")
-    ticks = style.symlog_ticks(norm.vmin, norm.vmax, norm.linthresh)
-    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(style.tick_text))
+    _bar(fig, image, axes, norm)
+    _list(fig.add_subplot(grid[down, :]), t, chr(ord("a") + len(seeds)), alpha)
+    fig.legend(handles=_key(alpha), loc="outside lower center", ncols=2)
     return fig
 
 
@@ -56,17 +57,88 @@ def component_table(components: pd.DataFrame, seed: int, value: str) -> pd.DataF
     return wide[[*heads, *sorted(set(wide.columns) - set(heads))]].sort_index()
 
 
-def _mark_certain(ax, components: pd.DataFrame, seed: int, table: pd.DataFrame) -> None:
-    """Put a dot where the donor interval lies wholly above or below zero."""
-    low = component_table(components, seed, "effect_low").to_numpy(float)
-    high = component_table(components, seed, "effect_high").to_numpy(float)
-    for row, column in np.argwhere((low > 0) | (high < 0)):
-        ax.plot(
-            column,
-            row,
-            "o",
-            markersize=2.4,
-            color="white",
-            markeredgecolor="black",
-            markeredgewidth=0.4,
+def listed(t: Tables) -> pd.DataFrame:
+    """Return the first components with what they are linked to, as texts.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns as in `COLUMNS`; the axis and the stage are those of smallest q.
+    """
+    alpha = t.config["statistics"]["alpha"]
+    rows = []
+    for one in in_order(t.components, alpha).head(LISTED).itertuples():
+        key = (one.seed, one.block, one.component)
+        sets = _own(t.component_pathways, key)
+        stages = _own(t.component_stages, key)
+        rows.append(
+            {
+                "component": f"seed {one.seed}, block {one.block}, {name_of(one.component)}",
+                "rise": words.effect(one.effect_nll),
+                "leading genes": ", ".join(str(one.leading_genes).split(";")[:GENES]) or "none",
+                "nearest AD axis": _nearest(sets[sets["primary"].astype(bool)], "gene_set"),
+                "stage": _nearest(stages[stages["status"] == "tested"], "cell_class"),
+            }
         )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _own(table: pd.DataFrame, key: tuple[int, int, str]) -> pd.DataFrame:
+    seed, block, component = key
+    same = table["seed"].eq(seed) & table["block"].eq(block) & table["component"].eq(component)
+    return table[same]
+
+
+def _nearest(table: pd.DataFrame, name: str) -> str:
+    if table.empty:
+        return "not tested"
+    best = table.sort_values(["q", "p", name], kind="stable").iloc[0]
+    label = str(best[name]).removeprefix("AD_").replace("_", " ").lower()
+    return f"{words.shortened(label, 22)}, q {words.amount(best['q'])}"
+
+
+def _list(ax: Axes, t: Tables, letter: str, alpha: float) -> None:
+    ax.set_axis_off()
+    style.panel_letter(ax, letter, "first components, by rise among those that pass both tests")
+    rows = listed(t)
+    passed = matters(in_order(t.components, alpha).head(LISTED), alpha).to_numpy()
+    look = {"transform": ax.transAxes, "va": "center"}
+    for name, left in COLUMNS.items():
+        ax.text(left, 1 - 0.5 / (LISTED + 1), name, color=style.GREY, **look)
+        for place, value in enumerate(rows[name]):
+            text = value if name != "leading genes" else words.shortened(value, 36)
+            height = 1 - (place + 1.5) / (LISTED + 1)
+            weight = "bold" if name == "component" and passed[place] else "normal"
+            ax.text(left, height, text, fontweight=weight, **look)
+
+
+def _bar(fig: Figure, image, axes: list[Axes], norm) -> None:
+    bar = fig.colorbar(image, ax=axes, aspect=25)
+    bar.set_label("rise in NLL (nats per cell)")
+    ticks = style.symlog_ticks(norm.vmin, norm.vmax, norm.linthresh)
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(style.tick_text))
+
+
+def _mark(ax: Axes, mine: pd.DataFrame, table: pd.DataFrame, alpha: float) -> None:
+    """Mark what passes: a ring, and a full dot where it passes against equal changes too."""
+    both = matters(mine, alpha)
+    for one, full in zip(mine.itertuples(), both, strict=True):
+        if one.q < alpha:
+            column, row = (
+                list(table.columns).index(one.component),
+                list(table.index).index(one.block),
+            )
+            ax.plot(column, row, **_dot(full))
+
+
+def _dot(full: bool) -> dict:
+    fill = "black" if full else "white"
+    look = {"marker": "o", "linestyle": "", "markersize": 3.2, "markerfacecolor": fill}
+    return look | {"markeredgecolor": "white" if full else "black", "markeredgewidth": 0.5}
+
+
+def _key(alpha: float) -> list[Line2D]:
+    told = {False: f"q < {alpha:g} over donors", True: "and above changes of the same size"}
+    return [Line2D([], [], label=label, **_dot(full)) for full, label in told.items()]

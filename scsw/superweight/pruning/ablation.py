@@ -89,6 +89,48 @@ def ablated(
     return Ablated(change[:, intact.first], change[:, at])
 
 
+@torch.no_grad()
+def carried(
+    layers: Sequence[nn.Module],
+    intact: Intact,
+    start: int,
+    *,
+    attended: Tensor | None = None,
+    output: Tensor | None = None,
+) -> Tensor:
+    """Carry changes of the attention's or the MLP's output of one block on to the cells.
+
+    Parameters
+    ----------
+    layers, intact
+        As for `ablated`.
+    start
+        The block that is changed, from 0.
+    attended, output
+        Change of the output of out_proj or of linear2, shape (edits, tokens, d_model); one of the
+        two is given.
+
+    Returns
+    -------
+    torch.Tensor
+        Change of the cell embeddings, float64, shape (edits, cells, d_model).
+    """
+    block, layer, last = intact.blocks[start], layers[start], len(layers) - 1
+    rows = intact.first if start == last else slice(None)
+    if attended is None:
+        parts = [output[:, rows]]
+    else:
+        change = norm_difference(block.norm1.at(rows), attended[:, rows])
+        before = linear_difference(layer.linear1, change)
+        hidden = relu_difference(block.hidden[rows], block.below[rows], before)
+        parts = [change, linear_difference(layer.linear2, hidden)]
+    change = norm_difference(block.norm2.at(rows), *parts)
+    for number in range(start + 1, last + 1):
+        here = _Block(layers[number], intact.blocks[number], number, [], None)
+        change = _block(here, change, intact, number == last)
+    return change.double()
+
+
 @dataclass
 class _Block:
     """One block, and what the edits do in it."""
