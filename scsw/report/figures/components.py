@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -17,8 +17,8 @@ from scsw.report.tables import Tables
 PER_ROW = 3
 LISTED, GENES = 6, 4
 # Left edge of each column of the list, as a share of its width.
-COLUMNS = {"component": 0.0, "rise": 0.21, "leading genes": 0.29, "nearest AD axis": 0.57}
-COLUMNS |= {"stage": 0.84}
+COLUMNS = {"component": 0.0, "rise": 0.21, "leading genes": 0.29, "nearest AD axis": 0.55}
+COLUMNS |= {"stage": 0.79}
 
 
 def draw(t: Tables) -> Figure:
@@ -31,8 +31,11 @@ def draw(t: Tables) -> Figure:
     panel = max(40, 24 + style.ROW * 1.2 * max(len(table) for table in tables.values()))
     below = 10 + style.ROW * 1.3 * (LISTED + 1)
     fig = style.new_figure(style.DOUBLE, panel * down + below + 8)
-    grid = fig.add_gridspec(down + 1, across, height_ratios=[*[panel] * down, below])
-    axes = [fig.add_subplot(grid[i // across, i % across]) for i in range(len(seeds))]
+    maps, lower = fig.subfigures(2, 1, height_ratios=[panel * down + 8, below])
+    axes = list(maps.subplots(down, across, squeeze=False).ravel())
+    for ax in axes[len(seeds) :]:
+        ax.set_axis_off()
+    axes = axes[: len(seeds)]
     norm = _norm(np.concatenate([table.to_numpy(float).ravel() for table in tables.values()]))
     alpha = t.config["statistics"]["alpha"]
     for place, (ax, (seed, table)) in enumerate(zip(axes, tables.items(), strict=True)):
@@ -43,9 +46,9 @@ def draw(t: Tables) -> Figure:
         style.panel_letter(ax, chr(ord("a") + place), f"seed {seed}")
         if place % across == 0:
             ax.set_ylabel("block")
-    _bar(fig, image, axes, norm)
-    _list(fig.add_subplot(grid[down, :]), t, chr(ord("a") + len(seeds)), alpha)
-    fig.legend(handles=_key(alpha), loc="outside lower center", ncols=2)
+    _bar(maps, image, axes, norm)
+    _list(lower.subplots(), t, chr(ord("a") + len(seeds)), alpha)
+    maps.legend(handles=_key(alpha), loc="outside lower center", ncols=2)
     return fig
 
 
@@ -76,8 +79,8 @@ def listed(t: Tables) -> pd.DataFrame:
                 "component": f"seed {one.seed}, block {one.block}, {name_of(one.component)}",
                 "rise": words.effect(one.effect_nll),
                 "leading genes": ", ".join(str(one.leading_genes).split(";")[:GENES]) or "none",
-                "nearest AD axis": _nearest(sets[sets["primary"].astype(bool)], "gene_set"),
-                "stage": _nearest(stages[stages["status"] == "tested"], "cell_class"),
+                "nearest AD axis": _nearest(sets[sets["primary"].astype(bool)], "gene_set", 21),
+                "stage": _nearest(stages[stages["status"] == "tested"], "cell_class", 16),
             }
         )
     return pd.DataFrame(rows, columns=list(COLUMNS))
@@ -89,12 +92,12 @@ def _own(table: pd.DataFrame, key: tuple[int, int, str]) -> pd.DataFrame:
     return table[same]
 
 
-def _nearest(table: pd.DataFrame, name: str) -> str:
+def _nearest(table: pd.DataFrame, name: str, length: int) -> str:
     if table.empty:
         return "not tested"
     best = table.sort_values(["q", "p", name], kind="stable").iloc[0]
     label = str(best[name]).removeprefix("AD_").replace("_", " ").lower()
-    return f"{words.shortened(label, 22)}, q {words.amount(best['q'])}"
+    return f"{words.shortened(label, length)}, q {words.amount(best['q'])}"
 
 
 def _list(ax: Axes, t: Tables, letter: str, alpha: float) -> None:
@@ -106,13 +109,13 @@ def _list(ax: Axes, t: Tables, letter: str, alpha: float) -> None:
     for name, left in COLUMNS.items():
         ax.text(left, 1 - 0.5 / (LISTED + 1), name, color=style.GREY, **look)
         for place, value in enumerate(rows[name]):
-            text = value if name != "leading genes" else words.shortened(value, 36)
+            text = value if name != "leading genes" else words.shortened(value, 34)
             height = 1 - (place + 1.5) / (LISTED + 1)
             weight = "bold" if name == "component" and passed[place] else "normal"
             ax.text(left, height, text, fontweight=weight, **look)
 
 
-def _bar(fig: Figure, image, axes: list[Axes], norm) -> None:
+def _bar(fig: SubFigure, image, axes: list[Axes], norm) -> None:
     bar = fig.colorbar(image, ax=axes, aspect=25)
     bar.set_label("rise in NLL (nats per cell)")
     ticks = style.symlog_ticks(norm.vmin, norm.vmax, norm.linthresh)
