@@ -103,7 +103,7 @@ class GeneSums:
         found = {}
         for number, sums in enumerate(self._to_spike):
             if sums is not None:
-                totals, counts = sums.by_type()
+                totals, counts = sums.by_group()
                 heads = [self.names[row] for row in self.heads if self.names[row][0] == number]
                 means = totals[:, 0].sum(1) / max(counts[0].sum(), 1)
                 found |= dict(zip(heads, means, strict=True))
@@ -119,7 +119,7 @@ class GeneSums:
         """
         symbols = cells.var_names.to_numpy(str)
         rate = np.asarray((cells.X > 0).mean(0)).ravel()
-        bin_sums, bin_counts = self._bins.by_type()
+        bin_sums, bin_counts = self._bins.by_group()
         n = bin_counts[0]  # cells that detect the gene among their tokens
         parts = []
         for view, names, scores, tokens in self.means():
@@ -140,7 +140,7 @@ class GeneSums:
 
 
 def _mean(sums: TokenSums) -> tuple[np.ndarray, np.ndarray]:
-    totals, counts = sums.by_type()
+    totals, counts = sums.by_group()
     return totals[:, 0] / np.maximum(counts[0], 1), counts[0]
 
 

@@ -1,7 +1,8 @@
-"""Which genes a candidate reads from, writes to, and points at."""
+"""Which genes a candidate reads from, writes to, and points at, against genes and units alike."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,18 +11,49 @@ import torch
 from anndata import AnnData
 from torch import nn
 
-from scsw.biology.matched_genes import neighbours, score_against_neighbours
-from scsw.biology.token_sums import TokenSums
-from scsw.scgpt.forward import forward_padded
+from scsw.biology.cell_sample import spread_cells
+from scsw.biology.control_scores import ControlScores
+from scsw.biology.control_units import UNITS, Alike, read_in_controls, write_out_controls
+from scsw.biology.gene_parts import read_in_parts, write_out_parts
+from scsw.biology.gene_strata import CellGroups, Stratum, strata
+from scsw.biology.matched_genes import matched_z
+from scsw.biology.read_in import ReadIn, read_in
+from scsw.biology.tables import benjamini_hochberg, typed
+from scsw.biology.write_out import WriteOut, control_edits, write_out
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.capture import capture, encoder_points
-from scsw.superweight.pruning.ablation import Readout, ablated
-from scsw.superweight.pruning.edits import Edit, groups_of_edits
-from scsw.superweight.pruning.intact import intact_parts
 
-WRITE_OUT_MASK_RATIO = 0.4  # as in fine-tuning, so that the decoder works as it was trained
-_EDIT_KEYS = ["candidate_id", "block", "row", "column"]
+GENE_TABLE = {
+    **dict.fromkeys("candidate_id view decoder cell_type gene".split(), "text"),
+    "n_cells": "int64",
+    **dict.fromkeys("detection_rate mean_bin score z p q".split(), "float64"),
+    "null": "text",
+    **dict.fromkeys("unit_mean unit_sd unit_z unit_p unit_q".split(), "float64"),
+    **{"unit_null": "text", "n_units": "int64"},
+    **dict.fromkeys("donor_mean score_low score_high".split(), "float64"),
+    "n_donors": "int64",
+}
+UNIT_TABLE = {
+    **dict.fromkeys(UNITS[:3], "text"),
+    **{"distance": "float64", "in_unit_p": "bool", "l2_ratio": "float64", "linearity": "float64"},
+}
+# What a score hangs on: candidates that share it are one test of their view.
+TESTED_ONCE = {
+    "read_in": ["block", "column"],
+    "write_out": ["block", "row", "column"],
+    "write_out_mvc": ["block", "row", "column"],
+    "direction": ["row"],
+    "decoder_path": ["row"],
+}
+
+
+@dataclass(frozen=True)
+class GeneTables:
+    """Contracts of docs/outputs.md, the first two still without ``cohort, arm, seed``."""
+
+    gene_scores: pd.DataFrame
+    control_units: pd.DataFrame
+    control_scores: pd.DataFrame
 
 
 def gene_scores(
@@ -30,135 +62,141 @@ def gene_scores(
     cells: AnnData,
     candidates: pd.DataFrame,
     settings: SimpleNamespace,
+    statistics: SimpleNamespace,
     compute: SimpleNamespace,
     device: torch.device,
-) -> pd.DataFrame:
-    """Score every gene for every candidate on the given (test) cells.
+    *,
+    by_donor: bool,
+    seed: int = 0,
+) -> GeneTables:
+    """Score every gene for every candidate and its controls on the given (test) cells.
 
-    *Read-in* is the mean of w·h over the gene's tokens; *write-out* the mean change of the gene's
-    decoded expression (GEP) when the weight is set to zero; *direction* the coordinate of the
-    gene's normalised embedding along the weight's output channel.
+    The views and their nulls are defined in ``docs/biology.md``.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Contract: ``gene_scores.parquet`` without its first three columns.
+    Parameters
+    ----------
+    model, tokenizer, cells
+        The model, and the cells with their tokenizer.
+    candidates
+        The frozen family: ``candidate_id, block, row, column, weight``, best first.
+    settings, statistics, compute
+        Sections ``map``, ``statistics`` and ``compute`` of the config.
+    device
+        Where the model is.
+    by_donor
+        Whether the cells' donors are test donors, so that intervals over them are wanted.
+    seed
+        Draws the output channels of the control edits.
     """
-    types = pd.Categorical(cells.obs["cell_type"].astype(str))
-    codes, names = types.codes.astype(np.int64), list(types.categories)
-    genes = cells.var_names.to_numpy(str)
-    detected = cells.X > 0
-    rates = np.vstack([np.asarray(detected[codes == i].mean(0)) for i in range(len(names))])
-    all_rate = np.asarray(detected.mean(0)).ravel()
+    model.eval()
+    candidates = candidates.astype({"block": int, "row": int, "column": int})
+    if candidates.empty or not len(tokenizer):
+        nothing = ControlScores(np.array([], str), np.array([], int))
+        return GeneTables(typed([], GENE_TABLE), typed([], UNIT_TABLE), nothing.table())
+    groups = CellGroups.of(cells)
+    types = groups.type_of, len(groups.types)
+    units = sorted(set(zip(candidates["block"], candidates["column"], strict=True)))
+    read = read_in(model, tokenizer, *types, units, compute, device)
+    chosen = _chosen(model, candidates, read, settings, seed)
+    rows = spread_cells(cells.obs, tokenizer.cell_keys, settings.write_out_cells)
+    edits = control_edits(model, chosen["write_out"])
+    by_group = groups.group_of, groups.n_groups
+    written = write_out(model, tokenizer, rows, *by_group, candidates, edits, compute, device)
 
-    bins = TokenSums(tokenizer.token_ids, len(names), 1)
-    read = TokenSums(tokenizer.token_ids, len(names), len(candidates))
-    read_in_pass(model, tokenizer, codes, candidates, read, bins, compute, device)
-    write = TokenSums(tokenizer.token_ids, len(names), len(candidates))
-    write_out_pass(model, tokenizer, codes, candidates, write, compute, device)
+    readable = list(strata(read.by_type.by_group()[1], read.bins, groups, settings))
+    counts = groups.by_donor(written.gep.by_group()[1]).sum(0)
+    writable = list(strata(counts, read.bins, groups, settings))
+    controls = _scores_of_controls(groups, read, written, readable, writable, chosen)
     embedding = gene_embedding(model, tokenizer, device)
-
-    strata = [("all", slice(None), all_rate)]
-    strata += [(name, slice(i, i + 1), rates[i]) for i, name in enumerate(names)]
-    bin_sums, bin_counts = bins.by_type()
-    parts = []
-    for cell_type, own, rate in strata:
-        n = bin_counts[own].sum(0)
-        enough = np.flatnonzero(n >= settings.min_cells)
-        if enough.size == 0:
-            continue
-        mean_bin = bin_sums[0, own].sum(0)[enough] / n[enough]
-        matched = neighbours(rate[enough], mean_bin, settings.matched_genes)
-        common = {
-            "cell_type": cell_type,
-            "gene": genes[enough],
-            "n_cells": n[enough].astype(np.int64),
-            "detection_rate": rate[enough],
-            "mean_bin": mean_bin,
-        }
-        for index, candidate in enumerate(candidates.itertuples()):
-            views = {}
-            for view, sums in (("read_in", read), ("write_out", write)):
-                totals, counts = sums.by_type()
-                views[view] = totals[index, own].sum(0)[enough] / counts[own].sum(0)[enough]
-            if cell_type == "all":
-                views["direction"] = embedding[enough, candidate.row]
-            for view, scores in views.items():
-                start = {
-                    "candidate_id": candidate.candidate_id,
-                    "view": view,
-                    "decoder": "GEP" if view == "write_out" else "",
-                }
-                table = pd.DataFrame(start | common | {"score": scores})
-                parts.append(pd.concat([table, score_against_neighbours(scores, matched)], axis=1))
-    return pd.concat(parts, ignore_index=True) if parts else empty_scores()
+    given = candidates, read, groups, readable, controls, chosen["read_in"], embedding
+    parts = [*read_in_parts(*given)]
+    given = candidates, written, groups, writable, controls, chosen["write_out"], statistics
+    parts += write_out_parts(*given, by_donor=by_donor)
+    if not parts:  # no gene is detected in enough cells
+        return GeneTables(typed([], GENE_TABLE), typed([], UNIT_TABLE), controls.table())
+    table = pd.concat(parts, ignore_index=True).reindex(columns=list(GENE_TABLE))
+    table = table.fillna({"unit_null": "", "n_units": 0, "n_donors": 0})
+    for p, q in {"p": "q", "unit_p": "unit_q"}.items():
+        table[q] = family_q(table, candidates, p)
+    linear = _linearity(candidates, written, writable, table)
+    chosen["write_out"]["linearity"] = chosen["write_out"]["candidate_id"].map(linear)
+    units = pd.concat([each.reindex(columns=UNITS) for each in chosen.values()], ignore_index=True)
+    return GeneTables(typed(table, GENE_TABLE), typed(units, UNIT_TABLE), controls.table())
 
 
-def empty_scores() -> pd.DataFrame:
-    """Return the table with no rows, for a cohort where no gene is detected often enough."""
-    texts = ["candidate_id", "view", "decoder", "cell_type", "gene"]
-    numbers = ["n_cells", "detection_rate", "mean_bin", "score", "z", "p", "q"]
-    dtypes = dict.fromkeys(texts, "object") | dict.fromkeys(numbers, "float64") | {"null": "object"}
-    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+def _chosen(
+    model: nn.Module, candidates: pd.DataFrame, read: ReadIn, settings: SimpleNamespace, seed: int
+) -> dict[str, pd.DataFrame]:
+    """Return the controls of each view."""
+    alike = Alike(read.firing, read.activation)
+    n_rows = encoder_layers(model)[0].linear2.out_features
+    most = settings.n_write_out_controls
+    return {
+        "read_in": read_in_controls(candidates, alike, settings.n_controls),
+        "write_out": write_out_controls(candidates, alike, read.size, n_rows, most, seed),
+    }
 
 
-@torch.no_grad()
-def read_in_pass(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    codes: np.ndarray,
-    candidates: pd.DataFrame,
-    read: TokenSums,
-    bins: TokenSums,
-    compute: SimpleNamespace,
-    device: torch.device,
-) -> None:
-    """Add up w·h of every candidate, and the bins, over the gene tokens of whole cells."""
-    hidden: dict[str, torch.Tensor] = {}
-    with capture(encoder_points(encoder_layers(model), ["mlp_hidden"]), hidden.__setitem__):
-        for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
-            types = codes[batch.cells.numpy()]
-            genes, real = batch.genes.numpy(), batch.real.numpy()
-            forward_padded(model, batch.to(device))
-            contributions = [
-                c.weight * hidden[f"{c.block}.mlp_hidden"][..., c.column].double().cpu().numpy()
-                for c in candidates.itertuples()
-            ]
-            read.add(genes, real, types, np.stack(contributions))
-            bin_values = batch.target.double().cpu().numpy()
-            bins.add(genes, real & (bin_values > 0), types, bin_values[None])
+def _scores_of_controls(
+    groups: CellGroups,
+    read: ReadIn,
+    written: WriteOut,
+    readable: list[Stratum],
+    writable: list[Stratum],
+    chosen: dict[str, pd.DataFrame],
+) -> ControlScores:
+    """Score all controls over all cells; genes have a row where read-in could be scored."""
+    over_all = readable[0] if readable else None  # the first stratum is that of all cells
+    scored = np.array([], int) if over_all is None else over_all.genes
+    controls = ControlScores(groups.genes, scored)
+    for c in chosen["read_in"].drop_duplicates("control").itertuples():
+        controls.add(c.control, over_all, read.every[c.block][:, c.column])
+    over_all = writable[0] if writable else None
+    names = chosen["write_out"]["control"].drop_duplicates()
+    for name, sums in zip(names, written.controls, strict=True):
+        controls.add(name, over_all, sums)
+    return controls
 
 
-@torch.no_grad()
-def write_out_pass(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    codes: np.ndarray,
-    candidates: pd.DataFrame,
-    write: TokenSums,
-    compute: SimpleNamespace,
-    device: torch.device,
-) -> None:
-    """Add up the change of the decoded expression over gene tokens when a weight is zeroed."""
-    order = {name: index for index, name in enumerate(candidates["candidate_id"])}
-    edits = [
-        Edit(name, "candidate", "zero", "ffn_down", *place)
-        for name, *place in candidates[_EDIT_KEYS].itertuples(index=False)
-    ]
-    groups, layers, readout = groups_of_edits(edits), encoder_layers(model), Readout(model)
-    rows = np.arange(len(tokenizer))
-    parts = intact_parts(model, tokenizer, rows, compute, device, WRITE_OUT_MASK_RATIO)
-    for cells, intact in parts:
-        every = torch.arange(cells.n_tokens, device=device)
-        genes = cells.genes[:, None].numpy()  # each token stands alone, none is padding
-        types = np.repeat(codes[cells.cells.numpy()], cells.lengths)
-        changes = np.zeros((len(edits), *genes.shape))
-        for group in groups:
-            tokens = ablated(layers, intact, group, at=every).tokens
-            _, found = readout.expression(intact.tokens, tokens, intact.batch_embs)
-            for edit, own in zip(group, found.cpu().numpy(), strict=True):
-                changes[order[edit.name]] = own[:, None]
-        write.add(genes, np.ones_like(genes, bool), types, changes)
+def family_q(table: pd.DataFrame, candidates: pd.DataFrame, p: str) -> pd.Series:
+    """Return Benjamini-Hochberg q over the genes of all tests of one view and cell type.
+
+    Candidates that share what a view hangs on (`TESTED_ONCE`) are one test, and have the same q.
+
+    Parameters
+    ----------
+    table
+        ``gene_scores`` with the column `p`.
+    candidates
+        The frozen family.
+    p
+        Name of the column.
+    """
+    places = candidates.set_index("candidate_id")
+    q = pd.Series(np.nan, index=table.index)
+    for (view, _), own in table.groupby(["view", "cell_type"], sort=False):
+        of = places.groupby(TESTED_ONCE[view]).ngroup()
+        keys = pd.DataFrame({"test": own["candidate_id"].map(of), "gene": own["gene"]})
+        first = ~keys.duplicated()
+        found = keys[first].assign(q=benjamini_hochberg(own.loc[first, p]))
+        q[own.index] = keys.merge(found, how="left", on=["test", "gene"])["q"].to_numpy()
+    return q
+
+
+def _linearity(
+    candidates: pd.DataFrame, written: WriteOut, writable: list[Stratum], table: pd.DataFrame
+) -> dict[str, float]:
+    """Return Pearson's correlation of each candidate's write-out z with that of half its weight."""
+    if not writable or writable[0].matched is None:
+        return {}
+    own = table[table["view"].eq("write_out") & table["cell_type"].eq("all")]
+    whole = dict(iter(own.groupby("candidate_id")["z"]))
+    found = {}
+    for name, sums in zip(candidates["candidate_id"], written.halved, strict=True):
+        halved = matched_z(writable[0].mean(sums), writable[0].matched)
+        both = np.vstack([whole[name].to_numpy(), halved])
+        found[name] = float(np.corrcoef(both)[0, 1]) if both.std(1).all() else np.nan
+    return found
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ def map_genes(
     arm: str = "real",
     seed: int = 0,
 ) -> None:
-    """Write ``gene_scores`` and ``donor_scores`` for one model.
+    """Write ``gene_scores`` with its controls, and ``donor_scores`` for one model.
 
     Genes are scored on the test donors, which had no part in choosing the
     candidates; donors are scored on discovery and test donors.
@@ -39,13 +39,13 @@ def map_genes(
     model_folder, cohort, candidates
         The fine-tuned model, the cohort and the frozen family.
     out
-        Folder for the two tables.
+        Folder for the tables.
     settings, statistics, compute
         Sections ``map``, ``statistics`` and ``compute`` of the config.
     max_cells_per_donor
         Cap on the cells of one donor.
     arm, seed
-        Written into every row.
+        Written into every row; the seed also draws control edits.
     """
     model_folder, cohort, out = require(model_folder), require(cohort), Path(out)
     facts = cohort_facts(cohort)
@@ -70,13 +70,28 @@ def map_genes(
             name: cohort_tokenizer(part, model_folder)
             for name, part in (("all", cells), ("test", test))
         }
+        n_donors = test.obs["donor_id"].nunique()
+        by_donor = facts["split_unit"] == "donor" and n_donors >= statistics.min_test_donors
+        found = gene_scores(
+            model,
+            tokenizers["test"],
+            test,
+            family,
+            settings,
+            statistics,
+            compute,
+            device,
+            by_donor=by_donor,
+            seed=seed,
+        )
         tables = {
-            "gene_scores": gene_scores(
-                model, tokenizers["test"], test, family, settings, compute, device
-            ),
+            "gene_scores": found.gene_scores,
+            "control_units": found.control_units,
             "donor_scores": donor_scores(model, tokenizers["all"], cells, family, compute, device),
         }
         for name, table in tables.items():
             for position, (key, value) in enumerate(keys.items()):
                 table.insert(position, key, value)
             write_table(table, out / f"{name}.parquet")
+        # One row per gene and a column per control: a cohort's name on each row would tell nothing.
+        write_table(found.control_scores, out / "control_scores.parquet")

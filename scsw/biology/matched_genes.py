@@ -9,10 +9,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
-from scipy.stats import false_discovery_control, t
+from scipy.stats import t
+
+from scsw.biology.tables import benjamini_hochberg
 
 MATCHED_NULL = "Student t against genes matched on detection rate and mean bin (gene-level)"
 _FEWEST_GENES = 20
+# Smallest spread of a gene's neighbours, as a share of the spread over all genes. Without one, a
+# unit that is silent at all of them would give the gene an infinite z, or none.
+_SMALLEST_SPREAD = 0.1
 
 
 def neighbours(detection_rate: np.ndarray, mean_bin: np.ndarray, k: int) -> np.ndarray | None:
@@ -47,27 +52,47 @@ def neighbours(detection_rate: np.ndarray, mean_bin: np.ndarray, k: int) -> np.n
     return found[~own].reshape(n, k)
 
 
+def matched_z(scores: np.ndarray, matched: np.ndarray | None) -> np.ndarray:
+    """Return each gene's prediction t statistic against its matched genes.
+
+    ``z = (score - mean) / (sd * sqrt(1 + 1/k))``, where sd is that of the k matched genes, and at
+    least a tenth of the sd over all genes.
+
+    Parameters
+    ----------
+    scores
+        Shape (genes,).
+    matched
+        Of `neighbours`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Float64, shape (genes,): NaN where nothing could be matched, 0 where all scores are equal.
+    """
+    if matched is None:
+        return np.full(scores.size, np.nan)
+    others = scores[matched]
+    spread = np.maximum(others.std(axis=1, ddof=1), _SMALLEST_SPREAD * scores.std(ddof=1))
+    spread *= np.sqrt(1 + 1 / matched.shape[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(spread > 0, (scores - others.mean(axis=1)) / spread, 0.0)
+
+
 def score_against_neighbours(scores: np.ndarray, matched: np.ndarray | None) -> pd.DataFrame:
     """Compare each gene's score with those of its matched genes.
 
-    ``t = (score - mean) / (sd * sqrt(1 + 1/k))`` is the prediction t statistic with k - 1 degrees
-    of freedom; two-sided p; Benjamini-Hochberg over the genes given.
+    `matched_z`, with k - 1 degrees of freedom; two-sided p; Benjamini-Hochberg over the genes
+    given.
 
     Returns
     -------
     pandas.DataFrame
         ``z`` (the t statistic), ``p``, ``q``, ``null``; NaN where nothing could be matched.
     """
-    table = pd.DataFrame({"z": np.full(scores.size, np.nan), "p": np.nan, "q": np.nan})
-    table["null"] = MATCHED_NULL
-    if matched is None:
-        return table
-    k = matched.shape[1]
-    others = scores[matched]
-    spread = others.std(axis=1, ddof=1) * np.sqrt(1 + 1 / k)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(spread > 0, (scores - others.mean(axis=1)) / spread, 0.0)
-    table["z"] = z
-    table["p"] = 2 * t.sf(np.abs(z), k - 1)
-    table["q"] = false_discovery_control(table["p"])
-    return table
+    z = matched_z(scores, matched)
+    table = pd.DataFrame({"z": z, "p": np.nan})
+    if matched is not None:
+        table["p"] = 2 * t.sf(np.abs(z), matched.shape[1] - 1)
+    table["q"] = benjamini_hochberg(table["p"])
+    return table.assign(null=MATCHED_NULL)

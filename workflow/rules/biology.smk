@@ -1,7 +1,7 @@
 # Candidates -> genes -> pathways and disease stages -> replication -> biomarkers.
 
 GENE_SETS = sorted({*CONFIG["enrich"]["gene_sets"], *CONFIG["enrich"]["prerank_gene_sets"]})
-MAP_TABLES = ("gene_scores", "donor_scores")
+MAP_TABLES = ("gene_scores", "control_scores", "control_units", "donor_scores")
 COMPONENT_TABLES = ("components", "component_effects", "component_donors")
 LINK_TABLES = ("component_pathways", "component_stages")
 

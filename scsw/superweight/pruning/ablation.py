@@ -312,6 +312,13 @@ class Readout:
         changed = self._decode(tokens + change, batch_embs)
         return intact, _unless_same((changed - intact)[..., None], change)[..., 0]
 
+    def expression_derivative(self, tokens: Tensor, batch_embs: Tensor | None = None) -> Tensor:
+        """Return the derivative of decoded expression (GEP) by its token, (tokens, d_model)."""
+        with torch.enable_grad():
+            tokens = tokens.detach().double().requires_grad_()
+            decoded = self._decode(tokens, batch_embs).sum()  # each token is decoded by itself
+            return torch.autograd.grad(decoded, tokens)[0]
+
     def _decode(self, tokens: Tensor, batch_embs: Tensor | None) -> Tensor:
         if batch_embs is not None:
             batch_embs = batch_embs.double().expand(*tokens.shape[:-1], -1)

@@ -10,6 +10,7 @@ import pandas as pd
 # What tells the edits of ``effects.parquet`` apart.
 EDIT = ["weight_set", "candidate_id", "of", "mode", "scale", "draw"]
 _EXACT_FLIPS = 15  # up to this many donors every sign pattern is tried
+_RESAMPLED = 2**21  # numbers that are in memory together
 
 
 def donor_effects(effects: pd.DataFrame, column: str = "sum_d_nll") -> pd.Series:
@@ -66,6 +67,64 @@ def studentised_interval(
     t = (sample.mean(axis=1)[usable] - mean) / errors[usable]
     low, high = np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2])
     return mean - high * error, mean - low * error
+
+
+def studentised_intervals(
+    values: np.ndarray, *, n_resamples: int, seed: int, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `studentised_interval` of each row; all rows of as many donors share the resamples.
+
+    Parameters
+    ----------
+    values
+        Float, shape (tests, donors); NaN for a donor that a test has no value of.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Lower and upper bounds, shape (tests,); NaN for a test without donors.
+    """
+    present = ~np.isnan(values)
+    packed = np.take_along_axis(values, np.argsort(~present, axis=1, kind="stable"), axis=1)
+    n_donors = present.sum(1)
+    bounds = np.full((2, len(values)), np.nan)
+    for n in set(n_donors.tolist()) - {0}:
+        own = np.flatnonzero(n_donors == n)
+        index = np.random.default_rng(seed).integers(n, size=(n_resamples, n))
+        times = np.stack([(index == donor).sum(1) for donor in range(n)]).astype(float)
+        times = times[:, times.max(0) < n]  # a resample of one donor alone has no spread
+        for rows in np.array_split(own, -(-own.size * n_resamples // _RESAMPLED)):
+            bounds[:, rows] = _bounds(packed[rows, :n], times, confidence)
+        for row in own[np.isnan(bounds[0, own])]:  # donors alike, in full or in a resample
+            alone = {"n_resamples": n_resamples, "seed": seed, "confidence": confidence}
+            bounds[:, row] = studentised_interval(packed[row, :n], **alone)
+    return bounds[0], bounds[1]
+
+
+def _bounds(values: np.ndarray, times: np.ndarray, confidence: float) -> np.ndarray:
+    """Return both bounds of each row; NaN where a resample has no spread.
+
+    Parameters
+    ----------
+    values
+        Shape (tests, n).
+    times
+        How often each donor is in each resample, shape (n, resamples).
+    """
+    n = values.shape[1]
+    mean = values.mean(1, keepdims=True)
+    off = values - mean
+    error = off.std(1, ddof=1) / np.sqrt(n) if n > 1 else np.zeros(len(values))
+    shift = off @ times / n
+    spread = (np.square(off) @ times - n * np.square(shift)) / (n - 1) if n > 1 else shift
+    errors = np.sqrt(np.maximum(spread, 0) / n)
+    good = (error > 0) & (errors > 1e-6 * error[:, None]).all(1)
+    found = np.full((2, len(values)), np.nan)
+    if good.any():
+        t = shift[good] / errors[good]
+        low, high = np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
+        found[:, good] = mean[good, 0] - np.stack([high, low]) * error[good]
+    return found
 
 
 def sign_flip_p(values: np.ndarray, *, seed: int) -> float:
