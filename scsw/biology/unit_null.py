@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 UNIT_NULL = {
-    "read_in": "hidden units of the same block, nearest in firing rate and mean activation; "
-    "|unit_z| pooled over units and genes (unit-level)",
-    "write_out": "the same token-wise change made to other output channels (equal L2); "
-    "|unit_z| pooled over channels and genes (unit-level)",
+    "read_in": "hidden units of the block nearest in firing rate and mean activation, pooled over "
+    "units and genes (unit-level)",
+    "write_out": "the same change made to other output channels (equal L2), pooled over channels "
+    "and genes (unit-level)",
 }
 _FEWEST_UNITS = 5
 

@@ -93,7 +93,9 @@ def _nulls(t: Tables) -> dict[str, list[str]]:
     for method in ("ora", "prerank"):
         tables[method] = t.pathways[t.pathways["method"] == method]
     tables |= {f"replication_{name}": table for name, table in t.replication.items()}
+    nulls = {name: table["null"] for name, table in tables.items()}
+    nulls["units"] = t.genes["unit_null"]
     return {
-        name: sorted({str(null) for null in table["null"].dropna().unique() if null})
-        for name, table in tables.items()
+        name: sorted({str(null) for null in column.dropna().unique() if null})
+        for name, column in nulls.items()
     }

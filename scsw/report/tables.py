@@ -70,7 +70,10 @@ QUANTIZATION = [
     *"sum_nll sum_nll_intact n_correct n_correct_intact".split(),
     *"n_masked sum_sq_error sum_sq_error_intact".split(),
 ]
-GENES = [*CANDIDATE, *"view cell_type gene score z p q null".split()]
+GENES = [
+    *CANDIDATE,
+    *"view cell_type gene score z p q null unit_mean unit_sd unit_p unit_q unit_null".split(),
+]
 COMPONENT = [*MODEL, "block", "component"]
 COMPONENTS = [
     *COMPONENT,

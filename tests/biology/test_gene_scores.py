@@ -88,7 +88,7 @@ def gate(x, own):
 def module_tokens(parts, model, site):
     """Return the activations of a site at real tokens, and which are of the module."""
     kept = {}
-    block, name = site.split(".")
+    name = site.split(".")[1]
     points = {"x": encoder_points(encoder_layers(model), [name])[site]}
     batch = parts.tokenizer.batch(np.arange(len(parts.tokenizer)))
     with capture(points, kept.__setitem__):

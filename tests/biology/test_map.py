@@ -16,7 +16,6 @@ from scsw.scgpt.init import init
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
-from scsw.superweight.capture import capture, encoder_points
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
 FEW = {"n_controls": 20, "n_write_out_controls": 10}

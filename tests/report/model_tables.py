@@ -315,6 +315,12 @@ def _genes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
     table["score"], table["p"] = table["z"], 0.01
     table["q"] = np.where(table["z"].abs() > 3, 0.01, 0.5)
     null = "100 genes of nearest detection rate and mean bin"
+    tested = table["view"].ne("direction") & table["cell_type"].eq("all")
+    table["unit_mean"], table["unit_sd"] = 0.3 * table["z"], 1.0
+    table["unit_p"], table["unit_q"] = 0.02, np.where(table["z"].abs() > 5, 0.03, 0.6)
+    columns = ["unit_mean", "unit_sd", "unit_p", "unit_q"]
+    table.loc[~tested, columns] = np.nan
+    table["unit_null"] = np.where(tested, "16 hidden units alike", "")
     return table.assign(n_cells=50, detection_rate=0.5, mean_bin=10.0, null=null)
 
 

@@ -8,13 +8,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scsw.biology.ranking import ranked_genes, view_scores
+from scsw.biology.ranking import orientation, ranked_genes, view_scores
 from scsw.report import style, words
 from scsw.report.names import AD_GENES
 from scsw.report.tables import Tables
 
 VIEWS = {"read_in": "read-in", "write_out": "write-out"}
 TOP_GENES, CANDIDATES = 10, 3
+BAND = 4.5  # points
+RING = {
+    "marker": "o",
+    "markersize": 8.5,
+    "markerfacecolor": "none",
+    "markeredgecolor": "black",
+    "markeredgewidth": 0.8,
+    "linestyle": "none",
+}
 
 
 def draw(t: Tables) -> Figure:
@@ -35,7 +44,7 @@ def draw(t: Tables) -> Figure:
             style.panel_letter(ax, chr(ord("a") + list(axes.flat).index(ax)), title)
     for ax in axes[-1]:
         ax.set_xlabel("z against matched genes")
-    fig.legend(handles=_key(t.config["statistics"]["alpha"]), loc="outside lower center", ncols=4)
+    fig.legend(handles=_key(t.config["statistics"]["alpha"]), loc="outside lower center", ncols=3)
     return fig
 
 
@@ -48,13 +57,19 @@ def gene_rows(genes: pd.DataFrame, seed: int, candidate_id: str, view: str) -> p
     Returns
     -------
     pandas.DataFrame
-        ``gene, z, q, known``; z and q are NaN for an AD gene that was not scored.
+        ``gene, z, q, unit_low, unit_high, unit_q, known``: the range (mean ± 2 SD) and the test
+        against hidden units or edits alike. All are NaN for an AD gene that was not scored.
     """
     scores = view_scores(genes[genes["seed"] == seed], view, candidate_id)
-    ranked = ranked_genes(scores, view)
+    units = scores.set_index("gene")[["unit_mean", "unit_sd", "unit_q"]]
+    if view == "read_in":
+        units["unit_mean"] *= orientation(scores)
+    units["unit_low"] = units["unit_mean"] - 2 * units["unit_sd"]
+    units["unit_high"] = units["unit_mean"] + 2 * units["unit_sd"]
+    ranked = ranked_genes(scores, view).join(units, on="gene")
     top = ranked.head(TOP_GENES)
     known = ranked.set_index("gene").reindex(list(AD_GENES)).reset_index()
-    columns = ["gene", "z", "q"]
+    columns = ["gene", "z", "q", "unit_low", "unit_high", "unit_q"]
     parts = [top[columns].assign(known=False), known[columns].assign(known=True)]
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
@@ -69,6 +84,11 @@ def _panel(ax: Axes, rows: pd.DataFrame, alpha: float) -> None:
             ax.text(0.02, place, "not scored", transform=where, **look)
             continue
         ax.plot([0, row.z], [place, place], color=style.GREY, linewidth=0.8)
+        if np.isfinite(row.unit_low):
+            band = {"color": style.LIGHT, "linewidth": BAND, "solid_capstyle": "butt", "zorder": 1}
+            ax.plot([row.unit_low, row.unit_high], [place, place], **band)
+        if row.unit_q < alpha:
+            ax.plot(row.z, place, **RING)
         ax.plot(
             row.z,
             place,
@@ -94,4 +114,6 @@ def _key(alpha: float) -> list[Line2D]:
             handles.append(
                 Line2D([], [], marker=marker, label=f"{name}, q {sign} {alpha:g}", **look)
             )
+    handles.append(Line2D([], [], color=style.LIGHT, linewidth=BAND, label="units or edits alike, ± 2 SD"))
+    handles.append(Line2D([], [], label=f"q against these < {alpha:g}", **RING))
     return handles

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from scsw.biology.ranking import ranked_genes, view_scores
 from scsw.report import words
 from scsw.report.figures.genes import CANDIDATES, VIEWS
@@ -20,9 +22,11 @@ def numbers(t: Tables) -> dict[str, Any]:
     for candidate in t.best_candidates(CANDIDATES).itertuples():
         own = t.genes[t.genes["seed"] == candidate.seed]
         for view, name in VIEWS.items():
-            ranked = ranked_genes(view_scores(own, view, candidate.candidate_id), view)
+            scores = view_scores(own, view, candidate.candidate_id)
+            ranked = ranked_genes(scores, view)
             if len(ranked):
-                shown.append(_view(candidate, name, ranked, alpha))
+                found = _view(candidate, name, ranked, alpha)
+                shown.append(found | _against_units(scores, alpha))
     return {"alpha": alpha, "views": shown, "ad_genes": list(AD_GENES)}
 
 
@@ -45,6 +49,16 @@ def _view(candidate, view: str, ranked, alpha: float) -> dict[str, Any]:
     }
 
 
+def _against_units(scores: pd.DataFrame, alpha: float) -> dict[str, Any]:
+    """Return how many genes pass against units or edits alike, and how many against both nulls."""
+    passed = scores["unit_q"] < alpha
+    return {
+        "units_tested": bool(scores["unit_q"].notna().any()),
+        "n_passed_units": int(passed.sum()),
+        "n_passed_both": int((passed & (scores["q"] < alpha)).sum()),
+    }
+
+
 def reading(n: dict[str, Any]) -> list[str]:
     """Say which genes stand out, and what of the known AD genes."""
     if not n["views"]:
@@ -54,8 +68,8 @@ def reading(n: dict[str, Any]) -> list[str]:
         sentences.append(
             f"{view['candidate_id']} (seed {view['seed']}), {view['view']}: "
             f"{words.count(view['n_passed'])} of {words.count(view['n_genes'])} genes pass q < "
-            f"{words.amount(n['alpha'])}; the strongest are {words.listed(view['top'])}. "
-            f"{_known(view)}"
+            f"{words.amount(n['alpha'])} against matched genes{_units(view)}; the strongest are "
+            f"{words.listed(view['top'])}. {_known(view)}"
         )
     causal = any(view["causal"] for view in n["views"])
     caution = (
@@ -66,6 +80,16 @@ def reading(n: dict[str, Any]) -> list[str]:
         "were not shown to matter."
     )
     return [*sentences, caution]
+
+
+def _units(view: dict[str, Any]) -> str:
+    alike = "hidden units alike" if view["view"] == "read-in" else "the same change elsewhere"
+    if not view["units_tested"]:
+        return f" ({alike}: not tested)"
+    return (
+        f", {words.count(view['n_passed_units'])} against {alike}, and "
+        f"{words.count(view['n_passed_both'])} against both"
+    )
 
 
 def _known(view: dict[str, Any]) -> str:
