@@ -114,6 +114,7 @@ def _key(alpha: float) -> list[Line2D]:
             handles.append(
                 Line2D([], [], marker=marker, label=f"{name}, q {sign} {alpha:g}", **look)
             )
-    handles.append(Line2D([], [], color=style.LIGHT, linewidth=BAND, label="units or edits alike, ± 2 SD"))
+    band = {"color": style.LIGHT, "linewidth": BAND}
+    handles.append(Line2D([], [], label="units or edits alike, ± 2 SD", **band))
     handles.append(Line2D([], [], label=f"q against these < {alpha:g}", **RING))
     return handles
