@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -11,9 +10,8 @@ from scsw.biology.donor_scores import donor_scores
 from scsw.biology.map_genes import map_genes
 from scsw.cohort.read import read_cohort
 from scsw.files import read_table, write_table
-from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.init import init
-from scsw.scgpt.model import encoder_layers, load_model
+from scsw.scgpt.model import load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from tests.tiny import COMPUTE, model_settings, write_cohort
