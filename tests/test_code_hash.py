@@ -20,6 +20,21 @@ def test_a_step_depends_on_what_it_imports_and_on_nothing_else():
     assert "scsw.scgpt.finetune" not in closure("scsw.superweight.controls.implant")
 
 
+@pytest.mark.parametrize(
+    "step",
+    [
+        *("search.search", "search.search_shards", "pruning.prune", "verdict.verdicts"),
+        "quantization.quantize",
+    ],
+)
+def test_no_step_but_controls_can_know_where_a_scalar_is_sealed(step):
+    modules = closure(f"scsw.superweight.{step}")
+    assert not any(name.startswith("scsw.superweight.controls") for name in modules)
+    text = "".join(code_hash._path(name).read_text() for name in modules)
+    assert "sealed" not in text
+    assert "sealed.json" in code_hash._path("scsw.superweight.controls.judge_controls").read_text()
+
+
 def test_imports_inside_functions_count():
     assert "scsw.scgpt.model" in code_hash.imported("scsw.scgpt.init")
 

@@ -280,7 +280,8 @@ def test_one_donor_is_not_assessable(checkout):
     config = yaml.safe_load((ROOT / "config/htan.yaml").read_text())
     small = {"embsize": 16, "nheads": 2, "d_hid": 24, "nlayers": 2, "max_seq_len": 24}
     config = {**config, "model": small, "finetune": {"epochs": 1, "lr": 0.003}}
-    config = {**config, "control_arms": []}
+    config = {**config, "control_arms": [], "prune": config["prune"] | FEW}
+    config["enrich"] = config["enrich"] | {"permutations": 100}
     write_config(checkout / "htan.yaml", config)
     result = snakemake("--configfile", "htan.yaml", cwd=checkout)
     assert result.returncode == 0, result.stderr[-4000:]
@@ -306,32 +307,57 @@ def tiny_checkpoint(folder: Path, genes: list[str]) -> Path:
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["sea_ad", "rosmap", "sea_ad_vs_rosmap"])
-def test_a_real_config_runs_to_its_report_on_simulated_files(checkout, name):
-    """Only places differ from the shipped config, and how many controls there are."""
+@pytest.fixture(scope="module")
+def real_files(checkout):
+    """Return simulated files in the layouts of the real ones, and a checkpoint of their genes."""
     shape = {"donors": 40, "nuclei_per_donor": 16, "genes": 6000}
-    paths = {}
-    for source, file in (("sea_ad", "a.h5ad"), ("rosmap", "b")):
-        paths[source] = checkout / "real" / file
-        if not paths[source].exists():
-            simulate(paths[source], source=source, cell_types=4, seed=3, **shape)
+    paths = {"sea_ad": checkout / "real" / "a.h5ad", "rosmap": checkout / "real" / "b"}
+    for source, path in paths.items():
+        simulate(path, source=source, cell_types=4, seed=3, **shape)
     genes = (paths["rosmap"] / "filtered_gene_row_names.txt").read_text().split()
-    checkpoint = checkout / "real" / "checkpoint"
-    if not checkpoint.exists():
-        tiny_checkpoint(checkpoint, genes)
+    return paths, tiny_checkpoint(checkout / "real" / "checkpoint", genes)
+
+
+def on_real_files(checkout, name: str, real_files) -> tuple[dict, list]:
+    """Return a shipped config, and the arguments that run it on these files.
+
+    Only places differ from it, how many seeds and how many edits beside the random controls.
+    """
+    paths, checkpoint = real_files
     shipped = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
     cohorts = [c | {"path": str(paths[c["source"]])} for c in shipped["cohorts"]]
-    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}}
+    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}, "seeds": [0, 1]}
     override["prune"] = FEW | {"n_controls": 399}  # as few as 20 candidates allow
     override["quantize"] = {"block_sizes": [64], "random_draws": 1}
-    write_config(checkout / "override.yaml", override)
-    result = snakemake("--configfile", f"config/{name}.yaml", "override.yaml", cwd=checkout)
+    path = write_config(checkout / f"{name}-override.yaml", override)
+    return shipped, ["--configfile", f"config/{name}.yaml", path]
+
+
+@pytest.mark.slow
+def test_the_real_configs_run_to_their_reports_on_simulated_files(checkout, real_files):
+    shipped, arguments = on_real_files(checkout, "sea_ad_vs_rosmap", real_files)
+    result = snakemake(*arguments, cwd=checkout)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-6000:]
-    for cohort in cohorts:
+    for cohort in shipped["cohorts"]:
         folder = checkout / "results" / shipped["run"] / cohort["name"]
         assert (folder / "report.html").exists()
         keys = read_table(folder / "real" / "0" / "init" / "checkpoint_keys.tsv")
         actions = keys.set_index("key")["action"]
         assert actions["transformer_encoder.layers.0.self_attn.in_proj_weight"] == "loaded"
         assert actions["flag_encoder.weight"] == "dropped"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sea_ad", "rosmap"])
+def test_a_config_of_one_cohort_is_that_of_both_without_the_other(checkout, real_files, name):
+    """So that the run of both shows that each of them runs."""
+    own, arguments = on_real_files(checkout, name, real_files)
+    both, _ = on_real_files(checkout, "sea_ad_vs_rosmap", real_files)
+    assert own["cohorts"] == [c for c in both["cohorts"] if c["source"] == name]
+    capped = {"max_cells_per_donor": 5000} if name == "sea_ad" else {}
+    assert own["preprocess"] == without(both["preprocess"], "max_cells_per_donor") | capped
+    differ = ("run", "cohorts", "preprocess")
+    assert without(own, *differ) == without(both, *differ)
+    result = snakemake("--dry-run", *arguments, cwd=checkout)
+    steps = "preprocess init finetune search prune verdict quantize controls report all"
+    assert set(steps.split()) <= planned(result)

@@ -24,7 +24,7 @@ ENCODER_SITES = {
 @contextlib.contextmanager
 def capture(
     points: dict[str, tuple[nn.Module, str]], receive: Callable[[str, Tensor], None]
-) -> Iterator[None]:
+) -> Iterator[dict[str, int]]:
     """Call ``receive(name, tensor)`` each time a point is passed in a forward pass.
 
     Parameters
@@ -34,10 +34,16 @@ def capture(
     receive
         Gets the detached tensor; it must not change it.
 
+    Yields
+    ------
+    dict
+        How often each point was passed so far. Where a fused path hides them all, all are 0, as
+        before any forward pass; `observe` and `follow` refuse that.
+
     Raises
     ------
     RuntimeError
-        On leaving, if a forward pass was made and a point was not passed: a fused path that skips
+        On leaving, if points were not passed equally often: a fused path that skips some
         sub-modules would otherwise look like a model without spikes.
     """
     fired = dict.fromkeys(points, 0)
@@ -62,7 +68,7 @@ def capture(
         )
         handles.append(register(hook(name, side), with_kwargs=True))
     try:
-        yield
+        yield fired
     finally:
         for handle in handles:
             handle.remove()

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from scsw.superweight.capture import capture
 from scsw.superweight.find import find_candidates
 
 D, HIDDEN = 12, 20
@@ -133,6 +134,25 @@ def test_a_fused_path_that_hides_hooks_is_an_error():
 
     with pytest.raises(RuntimeError, match="hooks"):
         find(network(Block(), Fused()))
+
+
+def test_the_hooks_that_fired_are_counted_and_none_is_left():
+    model, data = network(), batches()
+    points = {
+        f"{b}.{s}": (model[b].get_submodule(s), "output") for b in (0, 1) for s in ("up", "down")
+    }
+    shapes = []
+    with capture(points, lambda name, x: shapes.append((name, x.shape))) as fired:
+        assert set(fired.values()) == {0}
+        for x, _ in data:
+            model(x)
+        assert fired == dict.fromkeys(points, 3)
+    assert len(shapes) == 12 and shapes[0] == ("0.up", (4, 7, HIDDEN))
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    model(data[0][0])
+    assert len(shapes) == 12
+    with pytest.raises(RuntimeError, match="unequally"), capture(points, lambda *_: None):
+        model[0](data[0][0])
 
 
 def test_a_model_without_spikes_still_gives_a_full_family():

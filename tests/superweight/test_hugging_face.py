@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from scsw.superweight.find import find_candidates, sums_of
+from scsw.superweight import find_candidates
+from scsw.superweight.find import sums_of
 
 transformers = pytest.importorskip("transformers")
 

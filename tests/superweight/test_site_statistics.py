@@ -70,6 +70,19 @@ def test_batches_add_up_to_the_whole():
     assert whole.powers == pytest.approx(parts.powers, rel=1e-12)
 
 
+def test_memory_does_not_grow_with_cells():
+    """Nothing is kept of a batch: the state is as large after fifty as after one."""
+    x, real, donor = data()
+    site = SiteStatistics(5, {"donor": 3})
+    sizes = []
+    for _ in range(50):
+        site.update(x, Tokens(real, {"donor": donor}))
+        held = [*site._state.values(), *(v for v in vars(site).values() if torch.is_tensor(v))]
+        lists = [v for v in vars(site).values() if isinstance(v, list | tuple)]
+        sizes.append((sum(t.numel() * t.element_size() for t in held), len(lists)))
+    assert site.n_cells == 50 * len(x) and len(set(sizes)) == 1
+
+
 def test_padding_never_enters():
     x, real, donor = data()
     spoiled = torch.where(real[..., None], x, torch.tensor(1e5))

@@ -35,6 +35,7 @@ def metric_table(
     *,
     by: Sequence[str] = ("donor_id",),
     frequencies: pd.Series | None = None,
+    one_type: bool | None = None,
 ) -> pd.DataFrame:
     """Return every metric of every edit, intact and pruned.
 
@@ -49,14 +50,17 @@ def metric_table(
         `with_donors` joined.
     frequencies
         Share of each cell type among the training cells, for the column ``majority``.
+    one_type
+        Whether each unit holds cells of one type; by default where ``cell_type`` is in `by`.
 
     Returns
     -------
     pandas.DataFrame
         `EDIT`, the columns of `by`, ``metric, intact, pruned, effect`` (pruned − intact)``, floor``
         (numerical floor of the effect)``, unresolved`` (bool: an effect within it, but for an exact
-        0)``, majority`` (the metric of predicting the training frequencies; NaN where it has none)
-        and ``n_cells``. Metrics that an edit was not measured in have no row.
+        0)``, majority`` (the metric of predicting the training frequencies, of hidden expression
+        the unit's mean bin; NaN where it has none) and ``n_cells``. Metrics that an edit was not
+        measured in have no row.
 
     Raises
     ------
@@ -64,6 +68,7 @@ def metric_table(
         If a column of `by` or a cell type is unknown.
     """
     by = list(by)
+    one_type = "cell_type" in by if one_type is None else one_type
     _check(effects, types, by)
     effects = effects[effects["n_cells"] > 0]
     keys = [*EDIT, *by]
@@ -75,15 +80,17 @@ def metric_table(
     true = _true_counts(effects, unit, len(sums), types)
     found = _of_cells(sums) | _of_expression(sums)
     if "predicted_counts" in effects and effects["predicted_counts"].notna().any():
-        found |= _of_predictions(effects, sums, unit, types, one_type="cell_type" in by)
-    floors = {} if frequencies is None else majority_metrics(true, frequencies, types)
+        found |= _of_predictions(effects, sums, unit, types, one_type=one_type)
+    floors = {}
+    if frequencies is not None:
+        floors = majority_metrics(true, frequencies, types) | mean_bin_metrics(sums)
     tables = []
     for name, (intact, effect, floor) in found.items():
         values = {"metric": name, "intact": intact, "pruned": intact + effect, "effect": effect}
         table = pd.DataFrame(values | {"floor": floor}, index=sums.index)
         table["unresolved"] = (table["effect"] != 0) & (table["effect"].abs() < table["floor"])
         table["majority"] = np.nan
-        if name in floors and not ("cell_type" in by and name in _OF_ALL_TYPES):
+        if name in floors and not (one_type and name in _OF_ALL_TYPES):
             table["majority"] = floors[name]
         tables.append(table.assign(n_cells=sums["n_cells"]).dropna(subset="effect").reset_index())
     return pd.concat(tables, ignore_index=True)
@@ -183,6 +190,27 @@ def majority_metrics(
         "soft_entropy": _entropy(f) * one,
         "soft_top_share": f.max() * one,
     }
+
+
+def mean_bin_metrics(sums: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the metrics of predicting the unit's mean bin at every hidden value of expression.
+
+    It is what knowing nothing of gene and cell gives, as the training frequencies are for cell
+    types: the error is the variance of the hidden bins, and a constant has no correlation.
+
+    Parameters
+    ----------
+    sums
+        ``n_masked, sum_target, sum_sq_target`` by unit.
+
+    Returns
+    -------
+    dict
+        By metric, shape (units,); NaN where no value was hidden.
+    """
+    n = sums["n_masked"].astype(float).where(sums["n_masked"] > 0)
+    variance = sums["sum_sq_target"] / n - (sums["sum_target"] / n) ** 2
+    return {"gep_mse": variance.to_numpy(float), "gep_pearson": (0.0 / n).to_numpy(float)}
 
 
 def _check(effects: pd.DataFrame, types: Sequence[str], by: list[str]) -> None:

@@ -13,7 +13,7 @@ from scsw.superweight.pruning.derived_metrics import metric_table, over_donors, 
 from scsw.superweight.verdict.judged_run import JudgedRun
 
 STAGES = ["adnc", "braak"]
-BY = ["cell_type", "region", *STAGES]  # marginal, never crossed
+BY = ["cell_type", "region", "donor_id", *STAGES]  # marginal, never crossed
 IDENTITY = "weight_set candidate_id of mode scale draw".split()
 COLUMNS = [
     *IDENTITY,
@@ -79,7 +79,16 @@ def _over_all(
 def _over(
     effects: pd.DataFrame, types: Sequence[str], frequencies: pd.Series, by: str
 ) -> pd.DataFrame:
-    table = metric_table(effects, types, by=[by, "donor_id"], frequencies=frequencies)
-    table = over_donors(table).rename(columns={by: "group"})
-    table["group"] = table["group"].astype(str)
-    return table.assign(by=by, effect_low=float("nan"), effect_high=float("nan"))
+    # A donor stands for itself: its copy is averaged over one donor.
+    effects = effects.assign(group=effects[by].astype(str))
+    table = metric_table(
+        effects,
+        types,
+        by=["group", "donor_id"],
+        frequencies=frequencies,
+        one_type=by == "cell_type",
+    )
+    table = over_donors(table)
+    return table.assign(
+        by=by.removesuffix("_id"), effect_low=float("nan"), effect_high=float("nan")
+    )

@@ -131,7 +131,7 @@ def test_the_change_equals_zero_and_rerun(tuned, packed, family, block):
         encoder_layers(network)[block].linear2.weight[3, 5] *= 10
     places = [(3, 5), (0, 1), (7, 11), (15, 2)]
     edits = [an_edit(family, block, *place) for place in places]
-    edits += [an_edit(family, block, 3, 5, "scale", scale=scale) for scale in (0.5, 3.0)]
+    edits += [an_edit(family, block, 3, 5, "scale", scale=scale) for scale in (0.5, 3.0, 10.0)]
     if family in ("ffn_down", "attn_out"):
         edits += [an_edit(family, block, 3, 5, "mean", offset=0.7)]
     assert_as_rerun(network, packed, edits)

@@ -29,6 +29,22 @@ def test_numbers_stay_numbers_where_no_stage_is_known(stage):
     assert table.loc[table["by"] != "all", "effect_low"].isna().all()
 
 
+def test_each_donor_stands_for_itself():
+    effects = effects_of(made_up(0.5))
+    table = summary(effects, -1)
+    own = table[table["by"] == "donor"]
+    assert set(own["group"]) == {"d1", "d2", "d3"} and own["n_donors"].eq(1).all()
+    assert {"nll", "balanced_accuracy", "gep_mse", "top_share"} <= set(own["metric"])
+    # The mean over donors is the row over all of them.
+    keys = ["candidate_id", "metric"]
+    whole = table[table["by"] == "all"].set_index(keys)["effect"]
+    mean = own.groupby(keys)["effect"].mean()
+    assert mean.loc[whole.index].to_numpy() == pytest.approx(whole.to_numpy(), rel=1e-9, abs=1e-12)
+    # Within one type a mean over types says nothing.
+    of_types = table[table["by"] == "cell_type"]
+    assert not {"balanced_accuracy", "macro_f1"} & set(of_types["metric"])
+
+
 def test_without_donors_enough_there_is_no_interval_but_a_number():
     table = summary(effects_of(made_up(0.5)), -1, n_donors=1)
     assert table["effect_low"].isna().all() and table["effect_low"].dtype == np.float64
