@@ -13,7 +13,7 @@ from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
-from scsw.superweight.controls.implant import CONTRIBUTION, KINDS, implant
+from scsw.superweight.controls.implant import HIDDEN, KINDS, WEIGHT, implant
 from scsw.superweight.controls.judge_controls import judge_controls
 from scsw.superweight.pruning.prune import prune
 from scsw.superweight.pruning.shards import gather
@@ -275,7 +275,7 @@ def test_an_implant_is_the_largest_spike_of_its_model(tuned, tmp_path, kind):
     weight = layer.linear2.weight[sealed["row"], sealed["column"]].item()
     assert weight == sealed["weight"]
     if kind == "implanted_constant":
-        assert weight * layer.linear1.bias[sealed["column"]].item() == CONTRIBUTION
+        assert weight * layer.linear1.bias[sealed["column"]].item() == WEIGHT * HIDDEN
     assert sealed["block"] == 0  # the first half of three blocks
     (out / "sealed.json").unlink()  # found blind
     search(out, tuned.cohort, tmp_path, settings=SEARCH, compute=COMPUTE)

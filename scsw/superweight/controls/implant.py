@@ -29,14 +29,13 @@ from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.superweight.capture import capture, encoder_points
 
 KINDS = ("implanted_constant", "implanted_informative")
-WEIGHT = 20.0
+WEIGHT = 20.0  # the arms'; the calibration implants smaller ones too
 # The hidden unit where it fires. A small value is shut or drowned by training from scratch, which
 # moves each parameter by up to 1 (350 steps at a learning rate of 0.003).
 HIDDEN = 5.0
-CONTRIBUTION = WEIGHT * HIDDEN
-# What the bias of linear2 leaves of the constant contribution: a spike, but one that hardly shrinks
-# the other channels in the norm that follows.
-LEFT_OVER = 10.0
+# Share of the constant contribution that the bias of linear2 leaves: a spike, but one that hardly
+# shrinks the other channels in the norm that follows.
+LEFT_OVER = 0.1
 MODULE_GENES = 150
 _SHARED = 0.7  # of a module gene's embedding, the share of the direction common to the module
 # Norm of the module's embeddings, in mean norms. scGPT normalises them right after the look-up, so
@@ -53,6 +52,7 @@ def implant(
     kind: str,
     compute: SimpleNamespace,
     seed: int = 0,
+    weight: float = WEIGHT,
 ) -> None:
     """Write the starting folder with one implanted scalar, and ``sealed.json``.
 
@@ -70,6 +70,8 @@ def implant(
         Section ``compute`` of the config.
     seed
         Seed of the place.
+    weight
+        Size of the scalar.
     """
     start, cohort, out = require(start), require(cohort), Path(out)
     if kind not in KINDS:
@@ -83,7 +85,7 @@ def implant(
             "implant",
             out.parent,
             inputs={"start": start, "cohort": cohort},
-            parameters={"kind": kind},
+            parameters={"kind": kind, "weight": weight},
             seed=seed,
             simulated=facts["simulated"],
         ),
@@ -93,16 +95,16 @@ def implant(
         place = draw_place(model, kind, seed)
         sealed = {"kind": kind, **place}
         if kind == "implanted_constant":
-            implant_constant(model, place)
+            implant_constant(model, place, weight)
             leave_out_dropout(model)
         else:
             cells = read_cohort(cohort, ["train"])
             cell_type, genes = marker_genes(cells, seed)
             share_direction(model, cells.var.loc[genes, "token_id"].to_numpy(), seed)
-            wire_to_genes(model, place, cells, genes, start, compute)
+            wire_to_genes(model, place, weight, cells, genes, start, compute)
             sealed |= {"cell_type": cell_type, "genes": genes}
-        weight = encoder_layers(model)[place["block"]].linear2.weight
-        sealed["weight"] = weight[place["row"], place["column"]].item()
+        tensor = encoder_layers(model)[place["block"]].linear2.weight
+        sealed["weight"] = tensor[place["row"], place["column"]].item()
         labels = read_json(start / "labels.json")
         write_folder(folder, model, read_args(start), start / "vocab.json", labels)
         write_json(sealed, folder / "sealed.json")
@@ -135,20 +137,20 @@ def leave_out_dropout(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def implant_constant(model: nn.Module, place: dict[str, int]) -> None:
+def implant_constant(model: nn.Module, place: dict[str, int], weight: float) -> None:
     """Let a bias alone feed the hidden unit, so that the scalar adds the same at every token.
 
-    The bias of linear2 is set against all but `LEFT_OVER` of it. Training then starts from nearly
-    the function it had before, has no reason to shut the unit, and counts on the scalar: without
-    it the bias alone is left. Not set against anything, a constant of this size only shrinks the
-    other channels in the norm, and the model gets *better* when it is pruned. Training must not
-    drop the unit out either (`leave_out_dropout`).
+    The bias of linear2 is set against all of it but the share `LEFT_OVER`. Training then starts
+    from nearly the function it had before, has no reason to shut the unit, and counts on the
+    scalar: without it the bias alone is left. Not set against anything, a constant of this size
+    only shrinks the other channels in the norm, and the model gets *better* when it is pruned.
+    Training must not drop the unit out either (`leave_out_dropout`).
     """
     layer = encoder_layers(model)[place["block"]]
     layer.linear1.weight[place["column"]] = 0.0
     layer.linear1.bias[place["column"]] = HIDDEN
-    layer.linear2.weight[place["row"], place["column"]] = WEIGHT
-    layer.linear2.bias[place["row"]] = LEFT_OVER - CONTRIBUTION
+    layer.linear2.weight[place["row"], place["column"]] = weight
+    layer.linear2.bias[place["row"]] = (LEFT_OVER - 1) * weight * HIDDEN
 
 
 def marker_genes(cells: AnnData, seed: int) -> tuple[str, list[str]]:
@@ -193,6 +195,7 @@ def share_direction(model: nn.Module, tokens: np.ndarray, seed: int) -> None:
 def wire_to_genes(
     model: nn.Module,
     place: dict[str, int],
+    weight: float,
     cells: AnnData,
     genes: list[str],
     start: Path,
@@ -229,4 +232,4 @@ def wire_to_genes(
     with torch.no_grad():
         layer.linear1.weight[column] = torch.from_numpy(direction * scale).float()
         layer.linear1.bias[column] = float(-zero * scale)
-        layer.linear2.weight[place["row"], column] = WEIGHT
+        layer.linear2.weight[place["row"], column] = weight

@@ -16,7 +16,6 @@ from scsw.scgpt.init import init
 from scsw.scgpt.model import encoder_layers, load_model, read_args
 from scsw.settings import section_settings
 from scsw.superweight.controls.implant import (
-    CONTRIBUTION,
     HIDDEN,
     KINDS,
     LEFT_OVER,
@@ -75,9 +74,11 @@ def test_the_constant_scalar_is_set_against_a_bias_that_is_left_without_it(impla
         pytest.skip("of the constant kind")
     row = implanted.sealed["row"]
     assert (implanted.hidden == HIDDEN).all()
-    assert implanted.output[:, row].mean().item() == pytest.approx(LEFT_OVER, abs=1)
+    contribution = WEIGHT * HIDDEN
+    left = LEFT_OVER * contribution
+    assert implanted.output[:, row].mean().item() == pytest.approx(left, abs=1)
     pruned = implanted.output[:, row] - WEIGHT * implanted.hidden
-    assert pruned.mean().item() == pytest.approx(LEFT_OVER - CONTRIBUTION, abs=1)
+    assert pruned.mean().item() == pytest.approx(left - contribution, abs=1)
     assert read_args(implanted.folder)["dropout"] == 0
 
 
