@@ -14,6 +14,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+CALIBRATION := nice -n 19 $(BIN)/python -m scsw.superweight.calibration
 PINS := pyproject.toml envs/constraints.txt
 
 # One environment serves all rules, and a cohort's folder is named in the config, not derived.
@@ -27,7 +28,7 @@ unexport PYTHONPATH PYTHONHOME
 # The demo's own lock: a second `make demo` here must not unlock a run that still goes on.
 DEMO_LOCK := $(shell command -v flock >/dev/null && echo flock --nonblock --conflict-exit-code 75 .venv/demo.lock)
 
-.PHONY: help demo demo-run test test-slow lint bench figures config-reference clean
+.PHONY: help demo demo-run test test-slow lint bench calibration figures config-reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
@@ -59,6 +60,12 @@ lint: .venv/installed-dev ## style of Python and Snakemake files
 
 bench: .venv/installed-dev ## the benchmarks; see benchmarks/results.md
 	$(BIN)/python -m benchmarks
+
+# Niced: it keeps all cores busy for hours.
+calibration: .venv/installed ## how often verdicts are wrong, and their power; docs/calibration.md
+	$(CALIBRATION) run --part null --work results/calibration
+	$(CALIBRATION) run --part power --work results/calibration
+	$(CALIBRATION) report
 
 figures: .venv/installed ## draw the demo's figures and reports again from its tables
 	$(SNAKEMAKE) --forcerun report

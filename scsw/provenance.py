@@ -70,9 +70,14 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout scsw runs from; None for an installed wheel."""
+    """Return the commit of the checkout scsw runs from; None for a wheel, or without git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=_git_env())
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=_git_env()
+        )
+    except FileNotFoundError:
+        return None
     return result.stdout.strip() or None
 
 

@@ -81,3 +81,10 @@ def test_a_failed_step_leaves_no_provenance(tmp_path):
     ):
         raise ValueError("stop")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_without_git_has_provenance_without_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with recorded("step", tmp_path, inputs={}, parameters={}):
+        pass
+    assert read_json(tmp_path / "step.provenance.json")["commit"] is None

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -21,12 +22,13 @@ from scsw.superweight.calibration.work_units import (
     power_units,
 )
 
+PAGE = Path("docs/calibration.md")
 STORED = Path("docs/calibration")
-TABLES = ("models", "searched", "null", "power")
+PARTS = ("null", "power")
 KEYS = {
     "models": ["model"],
-    "searched": ["model"],
-    "null": ["model", "family"],
+    "searched": ["model", "candidate_id"],
+    "null": ["model", "family", "candidate_id"],
     "power": ["kind", "strength", "number"],
 }
 
@@ -36,34 +38,35 @@ def run(given: argparse.Namespace) -> None:
     one_thread_each()
     started = time.monotonic()
     sizes = SMALL if given.small else WHOLE
-    if given.settings:
-        filled = read_json(given.settings)[given.part]
-    else:
-        filled = settings(sizes, given.part)
+    known = read_json(given.settings) if given.settings else {}
+    filled = known.get(given.part) or settings(sizes, given.part)
     first, stop = given.slice or (0, sizes.models if given.part == "null" else sizes.implants)
+    kinds = tuple(given.kinds or sizes.strengths)
     if given.part == "null":
         units = null_units(sizes, first, stop)
     else:
-        units = power_units(sizes, given.kinds or tuple(sizes.strengths), first, stop)
+        units = power_units(sizes, kinds, first, stop)
     work = given.work or Path(tempfile.mkdtemp(prefix="calibration-"))
-    failure = None
+    failure, left = None, None
     try:
         left = do_all(units, filled, work, workers=given.workers, minutes=given.minutes)
     except ScswError as error:
-        failure, left = error, -1
-    counts = gather([work / "done"], given.out)
+        failure = error
     record = {
         "part": given.part,
         "slice": [first, stop],
         "workers": given.workers,
         "left": left,
-        "rows": counts,
+        "rows": gather([work / "done"], given.out),
         "wall_seconds": round(time.monotonic() - started, 1),
         "cpu_seconds": round(sum(os.times()[2:4]), 1),
         "python": sys.version.split()[0],
-        "torch": _version("torch"),
+        "torch": version("torch"),
     }
-    write_json(record, given.out / f"run-{given.part}-{first}-{stop}.json")
+    if given.part == "power":
+        record["kinds"] = list(kinds)
+    suffix = "-".join([given.part, *given.kinds, str(first), str(stop)])
+    write_json(record, given.out / f"run-{suffix}.json")
     print(record)
     if failure:
         raise failure
@@ -72,26 +75,25 @@ def run(given: argparse.Namespace) -> None:
 def gather(folders: list[Path], out: Path) -> dict[str, int]:
     """Put the tables of all pieces together and return the number of rows of each."""
     counts = {}
-    for name in TABLES:
-        files = sorted(file for folder in folders for file in folder.glob(f"{name}-*.parquet"))
-        files += [file for folder in folders for file in folder.glob(f"{name}.parquet")]
+    for name, keys in KEYS.items():
+        files = [f for folder in folders for f in folder.glob(f"{name}*.parquet")]
         if files:
-            table = pd.concat([read_table(file) for file in files], ignore_index=True)
-            table = table.sort_values(KEYS[name], kind="stable", ignore_index=True)
+            table = pd.concat([read_table(file) for file in sorted(files)], ignore_index=True)
+            table = table.drop_duplicates(keys).sort_values(keys, ignore_index=True)
             write_table(table, out / f"{name}.parquet")
             counts[name] = len(table)
     return counts
 
 
-def _version(package: str) -> str:
-    from importlib.metadata import version
+def report() -> None:
+    """Draw the figure of the stored tables and write their numbers into the page."""
+    from scsw.superweight.calibration.figure import write
+    from scsw.superweight.calibration.page import fill_in, write_summaries
 
-    return version(package)
-
-
-def _slice(text: str) -> tuple[int, int]:
-    first, _, stop = text.partition(":")
-    return int(first), int(stop)
+    prune = settings(WHOLE, "null")["prune"]
+    write_summaries(STORED, prune["n_controls"])
+    write(STORED, prune["n_controls"], prune["min_effect"])
+    fill_in(PAGE, STORED)
 
 
 def main() -> None:
@@ -99,25 +101,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m scsw.superweight.calibration")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("run", help="do a part and write its tables")
-    one.add_argument("--part", choices=["null", "power"], required=True)
-    one.add_argument("--out", type=Path, required=True, help="folder for the tables")
-    one.add_argument(
-        "--work", type=Path, help="folder for models and pieces; a stopped run goes on"
-    )
+    one.add_argument("--part", choices=PARTS, required=True)
+    one.add_argument("--out", type=Path, default=STORED, help="folder for the tables")
+    one.add_argument("--work", type=Path, help="folder for models; a stopped run goes on")
     one.add_argument("--workers", type=int, default=os.cpu_count())
     one.add_argument("--minutes", type=float, help="begin nothing later than this")
     one.add_argument("--slice", type=_slice, help="models or implants, first:stop")
-    one.add_argument("--kinds", nargs="+", help="kinds of implants")
+    one.add_argument("--kinds", nargs="+", default=[], help="kinds of implants")
     one.add_argument("--small", action="store_true", help="the subset that a test reruns")
     one.add_argument("--settings", type=Path, help="JSON of the command `settings`")
-    two = commands.add_parser("settings", help="write the settings, for `run`")
-    two.add_argument("--out", type=Path, default=STORED / "settings.json")
+    commands.add_parser("settings", help="write the settings, for `run` without the schema")
+    commands.add_parser("report", help="draw the figure and fill in the page")
+    both = commands.add_parser("gather", help="put the tables of several runs together")
+    both.add_argument("folders", nargs="+", type=Path)
     given = parser.parse_args()
     if given.command == "run":
-        given.kinds = tuple(given.kinds or ())
         run(given)
+    elif given.command == "gather":
+        gather([*given.folders, STORED], STORED)
+    elif given.command == "report":
+        report()
     else:
-        write_json({part: settings(WHOLE, part) for part in ("null", "power")}, given.out)
+        write_json({part: settings(WHOLE, part) for part in PARTS}, STORED / "settings.json")
+
+
+def _slice(text: str) -> tuple[int, int]:
+    first, _, stop = text.partition(":")
+    return int(first), int(stop)
 
 
 if __name__ == "__main__":

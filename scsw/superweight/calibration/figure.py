@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scsw.files import read_table
 from scsw.report import style
 from scsw.superweight.calibration.summary import (
     ALPHA,
@@ -27,10 +28,10 @@ OUTCOMES = {  # label, marker, line, colour
 }
 SHORT = {
     "q": "q ≤ 0.05",
-    "lower": "q ≤ 0.05, lower bound > 0",
-    "lenient": "causal, any effect counting",
-    "least": "q ≤ 0.05, lower bound >\nsmallest effect that counts",
-    "causal": "causal by the rules",
+    "lower": "and lower bound > 0",
+    "lenient": "causal, any\neffect counting",
+    "least": "q ≤ 0.05 and\nlower bound > least",
+    "causal": "causal, by the rules",
 }
 
 
@@ -58,6 +59,8 @@ def draw(null: pd.DataFrame, power: pd.DataFrame, n_controls: int, min_effect: f
         style.panel_letter(grid[row, 0], next(letters), f"Implants, {name}")
         by_effect(grid[row, 1], own, min_effect)
         style.panel_letter(grid[row, 1], next(letters), f"The same, {name}")
+    handles, labels = grid[1, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return fig
 
 
@@ -77,7 +80,7 @@ def p_values(ax: Axes, null: pd.DataFrame, n_controls: int) -> None:
     ax.text(0.02, 0.97, f"{n:,} p-values of {models} models", transform=ax.transAxes, va="top")
     ax.text(0.02, 0.03, "band: 95 % of as many uniform values", transform=ax.transAxes,
             color=style.GREY)  # fmt: skip
-    style.panel_letter(ax, "a", "Are p-values uniform?")
+    style.panel_letter(ax, "a", "Are p-values uniform?\n")
 
 
 def questions(ax: Axes, null: pd.DataFrame) -> None:
@@ -85,16 +88,20 @@ def questions(ax: Axes, null: pd.DataFrame) -> None:
     table = false_verdicts(null).set_index("question").loc[list(QUESTIONS)]
     y = np.arange(len(table))[::-1]
     errors = [table["share"] - table["low"], table["high"] - table["share"]]
-    ax.errorbar(100 * table["share"], y, xerr=100 * np.array(errors), fmt="o", capsize=2,
-                color=style.COLOURS[6], lw=0.9)  # fmt: skip
+    black = style.COLOURS[6]
+    ax.errorbar(
+        100 * table["share"], y, xerr=100 * np.array(errors), fmt="o", capsize=2, color=black
+    )
+    right = 100 * max(table["high"].max(), 1.2 * ALPHA)
     for place, row in zip(y, table.itertuples(), strict=True):
-        ax.text(100 * row.high + 0.4, place, f"{row.passed} of {row.families}", va="center")
-    ax.axvline(100 * MOST_FALSE, color=style.COLOURS[1], ls="--", lw=0.9)
-    ax.axvline(100 * ALPHA, color=style.GREY, ls=":", lw=0.9)
+        ax.text(1.04 * right, place, f"{row.passed} of {row.families}", va="center")
+    for share, text, line in ((MOST_FALSE, "4 of 200", "--"), (ALPHA, "α", ":")):
+        ax.axvline(100 * share, color=style.COLOURS[1], ls=line, lw=0.9, zorder=0)
+        ax.text(100 * share, len(y) - 0.42, text, color=style.COLOURS[1], ha="center", va="bottom")
     ax.set_yticks(y, [SHORT[name] for name in table.index])
-    ax.set(xlim=(-0.3, 1.35 * 100 * table["high"].max()), ylim=(-0.6, len(table) - 0.4))
-    ax.set_xlabel("families of blind scalars with any such candidate, %")
-    style.panel_letter(ax, "b", "False verdicts")
+    ax.set(xlim=(-0.02 * right, right), ylim=(-0.6, len(table) - 0.45))
+    ax.set_xlabel("families of blind scalars, %")
+    style.panel_letter(ax, "b", "With any candidate that passes\n")
 
 
 def by_strength(ax: Axes, power: pd.DataFrame) -> None:
@@ -107,7 +114,6 @@ def by_strength(ax: Axes, power: pd.DataFrame) -> None:
     n = table["n"].min()
     ax.set_xticks(range(len(strengths)), [f"{s:g}" for s in strengths])
     ax.set_xlabel(f"size of the implanted scalar ({n} implants each)")
-    ax.legend(loc="upper left", bbox_to_anchor=(0, 0.93))
     _percent(ax)
 
 
@@ -129,7 +135,7 @@ def by_effect(ax: Axes, power: pd.DataFrame, min_effect: float) -> None:
         ax.axvline(least[0] - 0.5, color=style.GREY, ls=":", lw=0.9)
         ax.text(least[0] - 0.55, 0.99, "too small to count", transform=ax.get_xaxis_transform(),
                 rotation=90, ha="right", va="top", color=style.GREY)  # fmt: skip
-    ax.set_xlabel("rise of the NLL without the implant, % of the gap to the training frequencies")
+    ax.set_xlabel("rise of the NLL without the implant, % of the gap")
     _percent(ax)
 
 
@@ -145,9 +151,12 @@ def _percent(ax: Axes) -> None:
     ax.set_yticks([0, 25, 50, 75, 100])
 
 
-def write(stored: Path, out: Path, n_controls: int, min_effect: float) -> None:
-    """Draw the figure of the tables in `stored` into ``<out>/calibration.{svg,pdf,png}``."""
-    null = pd.read_parquet(stored / "null.parquet")
-    power = pd.read_parquet(stored / "power.parquet")
+def write(stored: Path, n_controls: int, min_effect: float) -> None:
+    """Draw the figure of the tables in `stored` beside them, as SVG and PNG."""
+    null, power = (read_table(stored / f"{name}.parquet") for name in ("null", "power"))
     with style.applied():
-        style.save_figure(draw(null, power, n_controls, min_effect), "calibration", out, True)
+        fig = draw(null, power, n_controls, min_effect)
+        style.mark_simulated(fig)
+        style.fix_layout(fig)
+        fig.savefig(stored / "calibration.svg", metadata={"Date": None})
+        fig.savefig(stored / "calibration.png", metadata={"Software": None}, dpi=200)

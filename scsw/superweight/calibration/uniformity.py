@@ -116,4 +116,5 @@ def uniformity(table: pd.DataFrame, n_controls: int, *, draws: int, seed: int) -
 def share_with_bounds(n: int, of: int) -> tuple[float, float, float]:
     """Return a share and its 95 % Wilson interval."""
     low, high = proportion_confint(n, of, method="wilson")
-    return n / of, float(low), float(high)
+    share = n / of
+    return share, min(float(low), share), max(float(high), share)  # but for the last digit

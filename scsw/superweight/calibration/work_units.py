@@ -66,8 +66,8 @@ def power_units(sizes: Sizes, kinds: tuple[str, ...], first: int, stop: int) -> 
             "implants.implanted_model",
             (kind, strength, i, sizes.cohort),
         )
-        for i in range(first, stop)
         for kind in kinds
+        for i in range(first, stop)
         for strength in sizes.strengths[kind]
     ]
 
