@@ -12,7 +12,7 @@ ALPHA = 0.05
 QUESTIONS = {
     "q": "q ≤ 0.05",
     "lower": "… and the lower donor bound is above 0",
-    "lenient": "called causal or masked, if every effect above 0 counts",
+    "lenient": "called causal, if every effect above 0 counts",
     "least": "q ≤ 0.05 and the lower donor bound is above the smallest effect that counts",
     "causal": "called causal or masked, by the rules as they are",
 }
@@ -43,7 +43,7 @@ def false_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         {
             "q": beyond,
             "lower": beyond & (table["effect_low"] > 0),
-            "lenient": called(table["verdict_without_least"]),
+            "lenient": table["verdict_without_least"].str.startswith("causal"),
             "least": beyond & (table["effect_low"] > table["min_effect"]),
             "causal": called(table["verdict"]),
         }

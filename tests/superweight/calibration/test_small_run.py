@@ -82,10 +82,12 @@ def test_a_small_subset_comes_out_as_stored(tmp_path):
     pd.testing.assert_frame_equal(null[keys], old_null[keys])
     assert implants["candidate_id"].tolist() == old_implants["candidate_id"].tolist()
     assert not called(null["verdict"]).any() and not called(old_null["verdict"]).any()
-    assert implants["found_rank"].tolist() == [1] and called(implants["verdict"]).all()
+    own = implants.iloc[0]
+    assert own["found_rank"] == 1 and own["q"] <= 0.05 and own["effect_low"] > 0.05 * own["gap"]
     made = read_json(STORED / "small" / "machine.json")
     here = {"torch": torch.__version__, "cpu": torch.backends.cpu.get_cpu_capability()}
     if made == here:  # other kernels of a matrix product train another model
         numbers = ["effect_nll", "effect_low", "p", "q"]
         pd.testing.assert_frame_equal(null[numbers], old_null[numbers], rtol=1e-4)
         pd.testing.assert_frame_equal(implants[numbers], old_implants[numbers], rtol=1e-4)
+        assert implants["verdict"].tolist() == old_implants["verdict"].tolist()

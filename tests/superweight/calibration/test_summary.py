@@ -35,7 +35,7 @@ def test_a_family_counts_once_and_a_masked_pair_is_a_claim():
     ]
     table = false_verdicts(pd.DataFrame(rows)).set_index("question")
     assert table["families"].eq(4).all()
-    assert table["passed"].to_dict() == {"q": 2, "lower": 1, "lenient": 2, "least": 0, "causal": 1}
+    assert table["passed"].to_dict() == {"q": 2, "lower": 1, "lenient": 1, "least": 0, "causal": 1}
     assert table.loc["causal", "most_of_one_model"] == 0.5
     low, high = proportion_confint(1, 4, method="wilson")
     assert table.loc["causal", ["low", "high"]].tolist() == pytest.approx([low, high])
