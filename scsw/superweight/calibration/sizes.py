@@ -75,7 +75,7 @@ WHOLE = Sizes(
     models=12,
     families=34,
     members=10,
-    strengths={CONSTANT: (1.0, 2.0, 5.0, 10.0, 20.0), INFORMATIVE: (2.0, 5.0, 10.0, 20.0)},
+    strengths={CONSTANT: (2.0, 5.0, 10.0, 20.0), INFORMATIVE: (2.0, 5.0, 10.0, 20.0)},
     implants=20,
     changes={},
 )
