@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from scsw.cohort.preprocess import preprocess
 from scsw.cohort.request import Request
 from scsw.cohort.simulate import simulate
-from scsw.files import read_table
+from scsw.files import read_table, write_table
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.superweight.pruning.prune import prune
@@ -53,11 +53,16 @@ def start(folder: Path, options: dict[str, int], settings: SimpleNamespace, seed
 def train_and_search(
     begun: Path, cohort: Path, folder: Path, settings: SimpleNamespace, *, arm: str, seed: int
 ) -> None:
-    """Fine-tune from the folder `begun` and search: ``model/`` and ``search/`` of `folder`."""
+    """Fine-tune from the folder `begun` and search: ``model/`` and ``search/`` of `folder`.
+
+    Candidates of other families than single weights of linear2 get no verdict and are left out.
+    """
     both = {"compute": settings.compute, "arm": arm, "seed": seed}
     finetune(begun, cohort, folder / "model", settings=settings.finetune, **both)
     given = {"settings": settings.search, "start": begun, **both}
     search(folder / "model", cohort, folder / "search", **given)
+    families = folder / "search" / "families.parquet"
+    write_table(read_table(families).head(0), families)
 
 
 def prune_and_judge(

@@ -124,8 +124,7 @@ def write_blind(
         seed=seed,
     )
     write_table(rows.reindex(columns=blank.columns), out / "candidates.parquet")
-    write_table(read_table(searched / "families.parquet").head(0), out / "families.parquet")
-    for name in ("spikes.parquet", "weights.parquet"):
+    for name in ("families.parquet", "spikes.parquet", "weights.parquet"):
         shutil.copy(searched / name, out / name)
 
 
