@@ -17,6 +17,18 @@ from scsw.superweight.calibration.summary import (
 from scsw.superweight.calibration.uniformity import uniformity
 
 BEGIN, END = "<!-- numbers: written by `make calibration` -->", "<!-- end of numbers -->"
+FIGURE = """\
+![Rank p of blind random scalars, false verdicts, and power against the strength of implants](\
+calibration/calibration.png)
+
+*a*: distribution of the rank p of all blind candidates less the uniform one, of each model (grey) \
+and pooled (blue); in the band 95 % of as many independent uniform values would lie at every \
+point. *b*: share of families with any candidate that passes, with 95 % Wilson intervals; *least* \
+is the smallest effect that counts. *c* to *f*: share of implants with 95 % Wilson intervals, \
+against the size of the implanted scalar and against what zeroing it does to the NLL; to the left \
+of the dotted line an effect is below the smallest that counts, and must not be called. Drawn by \
+`scsw/superweight/calibration/figure.py` from the tables in `docs/calibration/` alone \
+([SVG](calibration/calibration.svg))."""
 DRAWS, SEED = 1999, 0  # of the null of the KS distance
 SUMMARIES = ("uniformity", "false_verdicts", "power_by_strength", "power_by_effect")
 
@@ -41,6 +53,7 @@ def numbers(stored: Path) -> str:
         read_table(stored / f"{name}.parquet") for name in ("models", "searched", "null")
     )
     parts = [
+        FIGURE,
         _sizes(models, null),
         _uniformity(tables["uniformity"]),
         _false(tables["false_verdicts"]),
