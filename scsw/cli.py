@@ -34,6 +34,9 @@ Cohort = Annotated[Path, typer.Option(help="cohort.h5ad, as `scsw preprocess` wr
 Model = Annotated[Path, typer.Argument(help="scGPT folder.")]
 Out = Annotated[Path, typer.Option(help="What to write.")]
 Candidates = Annotated[Path, typer.Option(help="candidates.parquet of `scsw search`.")]
+ControlScores = Annotated[
+    Path | None, typer.Option(help="Folder of `scsw map` with the controls' scores.")
+]
 Settings = Annotated[
     str | None,
     typer.Option(help='Config file, or JSON such as \'{"search": {"max_candidates": 10}}\'.'),
@@ -466,14 +469,49 @@ def enrich(
     gene_scores: Input,
     candidates: Candidates,
     out: Out,
+    controls: ControlScores = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="Folder of all `scsw enrich-shard`, to be joined.")
+    ] = None,
     config: Settings = None,
     simulated: Simulated = False,
 ) -> None:
-    """Test gene sets among the genes of each candidate."""
+    """Test gene sets among the genes of each candidate, and among those of its controls."""
     (settings,) = sections(config, "enrich")
     from scsw.biology.enrich import enrich as run
 
-    run(gene_scores, candidates, out, settings=settings, simulated=simulated)
+    given = {"settings": settings, "controls": controls, "simulated": simulated}
+    run(gene_scores, candidates, out, shards=shards, **given)
+
+
+@app.command()
+def enrich_shard(
+    gene_scores: Input,
+    candidates: Candidates,
+    out: Out,
+    controls: ControlScores = None,
+    config: Settings = None,
+    shard: Annotated[int, typer.Option(help="Which of enrich.shards.")] = 0,
+    simulated: Simulated = False,
+) -> None:
+    """Do one shard of `scsw enrich`, which joins them with --shards."""
+    (settings,) = sections(config, "enrich")
+    from scsw.biology.enrich import enrich_shard as run
+
+    given = {"settings": settings, "controls": controls, "simulated": simulated}
+    run(gene_scores, candidates, out, shard=shard, **given)
+
+
+@app.command()
+def gene_sets(
+    library: Annotated[str, typer.Argument(help="Name of a library at Enrichr.")],
+    out: Annotated[Path, typer.Option(help="GMT file to write.")],
+    organism: Annotated[str, typer.Option(help="Such as Human or Mouse.")] = "Human",
+) -> None:
+    """Download a gene-set library with gseapy, for enrich.gene_sets; needs the network."""
+    from scsw.biology.gene_set_download import download_gene_sets as run
+
+    run(library, out, organism=organism)
 
 
 @app.command()

@@ -9,13 +9,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from scsw.biology.calibration import is_enriched
 from scsw.biology.gene_evidence import CANDIDATE
 
 CALIBRATED, NAIVE = "calibrated", "naive"
 
 
-def enriched_sets(pathways: pd.DataFrame, alpha: float) -> tuple[pd.DataFrame, str]:
-    """Return the gene sets that pass, one row per candidate, set and gene, and by which test.
+def enriched_sets(pathways: pd.DataFrame, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the gene sets that pass (`calibration.is_enriched`), and by which test.
 
     Parameters
     ----------
@@ -28,13 +29,19 @@ def enriched_sets(pathways: pd.DataFrame, alpha: float) -> tuple[pd.DataFrame, s
     -------
     pandas.DataFrame
         ``seed, candidate_id, library, gene_set, gene``, each once.
-    str
-        Always `NAIVE`: the q-values are those of gene permutation.
+    pandas.DataFrame
+        ``seed, candidate_id, pathway_test``: `CALIBRATED` where all sets of the candidate were
+        compared with those of its controls, else `NAIVE`.
     """
-    passing = pathways[pathways["q"].le(alpha)]
+    passing = pathways[is_enriched(pathways, alpha)]
     genes = passing.assign(gene=passing["leading_edge"].str.split(";")).explode("gene")
     names = [*CANDIDATE, "library", "gene_set", "gene"]
-    return genes[names].drop_duplicates(ignore_index=True), NAIVE
+    fewest = pathways.groupby(CANDIDATE, as_index=False)["n_controls"].min()
+    test = np.where(fewest["n_controls"].gt(0), CALIBRATED, NAIVE)
+    return (
+        genes[names].drop_duplicates(ignore_index=True),
+        fewest[CANDIDATE].assign(pathway_test=test.astype(object)),
+    )
 
 
 def stage_evidence(stages: pd.DataFrame) -> pd.DataFrame:
@@ -122,9 +129,10 @@ def with_candidate_evidence(
     counts = sets.groupby([*CANDIDATE, "gene"], as_index=False).size()
     counts = counts.rename(columns={"size": "n_pathways"})
     recurring = replication_evidence(replication, cohort=cohort, alpha=alpha)
-    table = genes.reset_index().assign(view=lambda t: best_view(t), pathway_test=test)
+    table = genes.reset_index().assign(view=lambda t: best_view(t))
     for other, keys in (
         (counts, [*CANDIDATE, "gene"]),
+        (test, CANDIDATE),
         (stage_evidence(stages), CANDIDATE),
         (recurring, [*CANDIDATE, "view"]),
     ):
@@ -132,6 +140,7 @@ def with_candidate_evidence(
         table = table.merge(known, on=keys, how="left")
     for name in ("n_pathways", "n_compared", "n_replicated"):
         table[name] = table[name].astype("float64").fillna(0).astype(int)
+    table["pathway_test"] = table["pathway_test"].where(table["pathway_test"].notna(), NAIVE)
     half = table["n_replicated"] * 2 >= table["n_compared"]
     table["replication"] = np.select(
         [table["n_compared"].eq(0), half], ["not testable", "replicated"], "not replicated"

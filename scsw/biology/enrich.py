@@ -1,30 +1,31 @@
-"""Step `enrich`: the pathways of the genes that a candidate reads from and writes to."""
+"""Steps `enrich` and `enrich-shard`: the pathways of the genes that candidates read and write."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 
-from scsw.biology import over_representation as ora
-from scsw.biology import preranked as gsea
-from scsw.biology.gene_sets import Library, find_gmt, read_libraries, within_background
-from scsw.biology.ranking import VIEWS, leading_genes, ranked_genes, view_scores
+from scsw.biology.calibration_controls import Controls, read_controls
+from scsw.biology.candidate_pathways import Libraries, Query, candidate_pathways
+from scsw.biology.gene_sets import find_gmt, read_libraries, within_background
+from scsw.biology.ranking import VIEWS, orientation, view_scores
+from scsw.biology.set_overlaps import set_overlaps
 from scsw.biology.tables import (
     GENE_SCORES,
     PATHWAYS,
-    benjamini_hochberg,
+    SET_OVERLAPS,
     one_model,
     read_columns,
     typed,
 )
 from scsw.errors import ScswError
-from scsw.files import write_table
+from scsw.files import require, write_table
 from scsw.provenance import recorded
-
-Libraries = dict[str, Library]  # name of the library → its sets
 
 
 def enrich(
@@ -33,16 +34,21 @@ def enrich(
     out: str | Path,
     *,
     settings: SimpleNamespace,
+    controls: str | Path | None = None,
+    shards: str | Path | None = None,
     simulated: bool = False,
 ) -> None:
-    """Write ``pathways.parquet``: gene sets against the gene scores of the best candidates.
+    """Write ``pathways.parquet`` and ``set_overlaps.parquet`` of one model.
 
     For each of the best `settings.max_candidates` candidates and each view (``read_in``,
     ``write_out``) over all cells, the background is every gene with a z-score in that view.
     ``ora`` tests the leading genes (`ranking.leading_genes`, at most `settings.top_genes`) against
     all libraries; ``prerank`` tests the whole ranking by z against the libraries of
-    `settings.prerank_gene_sets`. q is Benjamini–Hochberg over all sets of all libraries of one
-    candidate, view and method. A view in which no gene leads has no rows.
+    `settings.prerank_gene_sets`, and for the best `settings.prerank_large_candidates` also against
+    those of `settings.prerank_large_gene_sets`. q is Benjamini–Hochberg over all sets of one
+    candidate, view and method; the large libraries are a family of their own. A view in which no
+    gene leads has no rows. With `controls` the same sets are tested in each candidate's matched
+    controls, which gives the calibrated columns (`scsw.biology.calibration`).
 
     Parameters
     ----------
@@ -52,9 +58,13 @@ def enrich(
         Table with ``cohort, arm, seed, rank, candidate_id`` of the same model:
         ``candidates.parquet`` or ``verdicts.parquet``.
     out
-        Folder for ``pathways.parquet`` and the provenance.
+        Folder for the tables and the provenance.
     settings
         Section ``enrich`` of the config.
+    controls
+        Folder with ``control_scores.parquet`` and ``control_units.parquet`` of the same model.
+    shards
+        Folder of all `enrich_shard`, whose tables are then joined instead of testing again.
     simulated
         Whether the cohort is simulated; kept in the provenance.
 
@@ -64,88 +74,165 @@ def enrich(
         If a GMT file or a table is not as described, or if no scored gene is in any gene set,
         which means that the names are of another kind.
     """
-    paths = list(dict.fromkeys([*settings.gene_sets, *settings.prerank_gene_sets]))
-    libraries = read_libraries(paths)
-    gmt_files = {Path(path).stem: find_gmt(path) for path in paths}
-    with recorded(
-        "enrich",
-        out,
-        inputs={"gene_scores": gene_scores, "candidates": candidates, **gmt_files},
-        parameters=vars(settings),
-        seed=settings.seed,
-        simulated=simulated,
-    ):
-        scores = read_columns(gene_scores, GENE_SCORES, cell_type="all", view=VIEWS)
-        listed = read_columns(candidates, ["cohort", "arm", "seed", "rank", "candidate_id"])
-        model = one_model(scores, listed)
-        best = listed.sort_values("rank")["candidate_id"].head(settings.max_candidates)
-        tables = [
-            _one_view(scores_of_view, view, libraries, settings).assign(
-                **model, candidate_id=candidate, view=view
-            )
-            for candidate in best
-            for view in VIEWS
-            if len(scores_of_view := view_scores(scores, view, candidate))
-        ]
-        filled = [table for table in tables if len(table)]
-        table = typed(pd.concat(filled) if filled else [], PATHWAYS)
-        write_table(table, Path(out) / "pathways.parquet")
+    given = {"settings": settings, "controls": controls, "simulated": simulated}
+    parts = _shard_files(shards, settings.shards) if shards else []
+    more = {path.stem: path for path in parts}
+    with _opened("enrich", gene_scores, candidates, out, more=more, **given) as work:
+        places = range(len(work.queries))
+        tables = [pd.read_parquet(path) for path in parts] or [work.tested(places)]
+        write_table(work.joined(tables), Path(out) / "pathways.parquet")
+        write_table(work.overlaps(), Path(out) / "set_overlaps.parquet")
 
 
-def _one_view(
-    scores: pd.DataFrame, view: str, libraries: Libraries, settings: SimpleNamespace
-) -> pd.DataFrame:
-    """Return the rows of both methods for one candidate and view; none if no gene leads."""
-    ranked = ranked_genes(scores, view)
-    query = ranked.loc[leading_genes(ranked, view, settings.top_genes), "gene"].tolist()
-    if not query:
-        return pd.DataFrame()
-    background = ranked["gene"].tolist()
-    sets = _testable(libraries, background, settings)
-    by_z = ranked.sort_values(["z", "gene"], ascending=[False, True]).set_index("gene")["z"]
-    tables = [
-        ora.over_representation(query, background, _named(sets, settings.gene_sets)).assign(
-            method="ora", null=ora.NULL
-        ),
-        gsea.preranked(
-            by_z,
-            _named(sets, settings.prerank_gene_sets),
-            permutations=settings.permutations,
-            seed=settings.seed,
-        ).assign(method="prerank", null=gsea.NULL),
-    ]
-    # One family per method: the q-values are over all sets of all its libraries.
-    return pd.concat(
-        [
-            table.assign(q=benjamini_hochberg(table["p"])).sort_values(["p", "library", "gene_set"])
-            for table in tables
-            if len(table)
-        ]
-        or [pd.DataFrame()]
-    )
+def enrich_shard(
+    gene_scores: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
+    settings: SimpleNamespace,
+    shard: int,
+    controls: str | Path | None = None,
+    simulated: bool = False,
+) -> None:
+    """Test every ``enrich.shards``-th pair of candidate and view, from `shard` on.
 
-
-def _named(libraries: Libraries, paths: Sequence[str]) -> Libraries:
-    return {Path(path).stem: libraries[Path(path).stem] for path in paths}
-
-
-def _testable(
-    libraries: Libraries, background: Sequence[str], settings: SimpleNamespace
-) -> Libraries:
-    """Cut every library to the background and to the sets of a testable size.
+    Parameters
+    ----------
+    gene_scores, candidates, settings, controls, simulated
+        As for `enrich`.
+    out
+        Folder of all shards; this one is ``<shard>-of-<shards>.parquet``.
+    shard
+        Which of ``enrich.shards``, from 0 on. One that no pair falls to is empty.
 
     Raises
     ------
     ScswError
-        If no gene of the background is in any set.
+        As `enrich`; and if there is no such shard.
     """
-    known = {gene for sets in libraries.values() for genes in sets.values() for gene in genes}
-    if libraries and not known.intersection(background):
+    if not 0 <= shard < settings.shards:
         raise ScswError(
-            f"none of the {len(background)} scored genes (such as {background[0]}) is in a gene "
-            f"set of {', '.join(libraries)}",
-            expected="the same kind of gene name, such as gene symbols, in both",
-            fix="give GMT files that name genes as the cohort does",
+            f"there is no shard {shard} of {settings.shards}",
+            expected=f"a shard from 0 to {settings.shards - 1}",
+            fix="raise enrich.shards or correct --shard",
         )
-    limits = {"min_size": settings.min_size, "max_size": settings.max_size}
-    return {name: within_background(sets, background, **limits) for name, sets in libraries.items()}
+    given = {"settings": settings, "controls": controls, "simulated": simulated}
+    step = f"enrich-{shard}-of-{settings.shards}"
+    with _opened(step, gene_scores, candidates, out, more={}, **given) as work:
+        places = range(shard, len(work.queries), settings.shards)
+        table = work.joined([work.tested(places)])
+        write_table(table, Path(out) / f"{shard}-of-{settings.shards}.parquet")
+
+
+class _Work:
+    """What one model's enrichment is made of."""
+
+    def __init__(
+        self,
+        gene_scores: str | Path,
+        candidates: str | Path,
+        libraries: Libraries,
+        settings: SimpleNamespace,
+        controls: Controls | None,
+    ) -> None:
+        self.scores = read_columns(gene_scores, GENE_SCORES, cell_type="all", view=VIEWS)
+        listed = read_columns(candidates, ["cohort", "arm", "seed", "rank", "candidate_id"])
+        units = [controls.units] if controls else []
+        self.model = one_model(self.scores, listed, *units)
+        self.libraries, self.settings, self.controls = libraries, settings, controls
+        self.best = listed.sort_values("rank")["candidate_id"].head(settings.max_candidates)
+        self.queries = [(candidate, view) for candidate in self.best for view in VIEWS]
+
+    def tested(self, places: range) -> pd.DataFrame:
+        """Test the candidates and views at these places of `queries`."""
+        found = [self._one(*self.queries[place]) for place in places]
+        found = [table for table in found if len(table)]
+        return pd.concat(found) if found else typed([], PATHWAYS)
+
+    def _one(self, candidate: str, view: str) -> pd.DataFrame:
+        scores = view_scores(self.scores, view, candidate)
+        if scores.empty:
+            return scores
+        read_in = view_scores(self.scores, "read_in", candidate)
+        query = Query(
+            scores,
+            view,
+            sign=orientation(read_in) if len(read_in) else 1.0,
+            large=candidate in set(self.best.head(self.settings.prerank_large_candidates)),
+        )
+        z = self.controls.z if self.controls else _no_controls
+        table = candidate_pathways(
+            query, partial(z, candidate, view), self.libraries, self.settings
+        )
+        return table.assign(**self.model, candidate_id=candidate, view=view)
+
+    def joined(self, tables: list[pd.DataFrame]) -> pd.DataFrame:
+        """Return the rows of all tables, candidate by candidate and view by view."""
+        filled = [table for table in tables if len(table)]
+        if not filled:
+            return typed([], PATHWAYS)
+        table = pd.concat(filled)
+        place = {query: position for position, query in enumerate(self.queries)}
+        keys = list(zip(table["candidate_id"], table["view"], strict=True))
+        if strange := sorted(set(keys) - set(place)):
+            raise ScswError(
+                f"a shard tested {' '.join(strange[0])}, which is not among the best candidates",
+                expected="shards of the same candidates and config",
+                fix="run all shards again",
+            )
+        table = table.assign(_place=[place[key] for key in keys])
+        return typed(table.sort_values("_place", kind="stable"), PATHWAYS)
+
+    def overlaps(self) -> pd.DataFrame:
+        """Return the overlaps of the primary libraries' sets, cut to the genes scored."""
+        genes = self.scores.loc[self.scores["z"].notna(), "gene"].astype(str).unique()
+        stems = [Path(path).stem for path in self.settings.primary_gene_sets]
+        whole = {"min_size": 1, "max_size": len(genes) + 1}
+        cut = {stem: within_background(self.libraries[stem], genes, **whole) for stem in stems}
+        return typed(set_overlaps(cut), SET_OVERLAPS)
+
+
+def _no_controls(candidate: str, view: str, genes: list[str]) -> list:
+    return []
+
+
+@contextmanager
+def _opened(
+    step: str,
+    gene_scores: str | Path,
+    candidates: str | Path,
+    out: str | Path,
+    *,
+    settings: SimpleNamespace,
+    controls: str | Path | None,
+    simulated: bool,
+    more: dict[str, Path],
+) -> Iterator[_Work]:
+    """Read everything that is tested, and record the step."""
+    paths = _library_files(settings)
+    libraries = read_libraries(paths)
+    inputs = {"gene_scores": gene_scores, "candidates": candidates}
+    inputs |= {Path(path).stem: find_gmt(path) for path in paths} | more
+    if controls is not None:
+        names = ("control_scores", "control_units")
+        inputs |= {name: require(Path(controls) / f"{name}.parquet") for name in names}
+    with recorded(
+        step,
+        out,
+        inputs=inputs,
+        parameters=vars(settings),
+        seed=settings.seed,
+        simulated=simulated,
+    ):
+        found = read_controls(controls) if controls is not None else None
+        yield _Work(gene_scores, candidates, libraries, settings, found)
+
+
+def _library_files(settings: SimpleNamespace) -> list[str]:
+    large = settings.prerank_large_gene_sets if settings.prerank_large_candidates else []
+    usual = [*settings.gene_sets, *settings.prerank_gene_sets]
+    return list(dict.fromkeys([*usual, *large, *settings.primary_gene_sets]))
+
+
+def _shard_files(folder: str | Path, n: int) -> list[Path]:
+    return [require(Path(folder) / f"{shard}-of-{n}.parquet") for shard in range(n)]

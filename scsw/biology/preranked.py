@@ -45,6 +45,8 @@ def preranked(
         ``library, gene_set, n_genes_in_set, n_overlap, statistic, p, leading_edge``, one row per
         set. ``statistic`` is the normalised enrichment score; ``n_overlap`` is the size of the
         leading edge. Where all z-scores of a set are zero the score is NaN and p is 1.
+        ``permuted_above, permuted_below`` are the mean sizes of the permuted scores of either
+        sign, by which scores are normalised.
     """
     genes, z = ranking.index.astype(str).tolist(), ranking.tolist()
     rows = []
@@ -53,11 +55,14 @@ def preranked(
         null = _permuted_scores(genes, z, members, permutations, seed)
         for found in observed:
             edge = _leading_edge(found.es, np.asarray(found.run_es), found.hits)
-            normalised, p = _against_same_sign(found.es, null[found.term])
+            permuted = null[found.term]
+            normalised, p = _against_same_sign(found.es, permuted)
             rows.append(
                 {"library": library, "gene_set": found.term, "n_overlap": len(edge)}
                 | {"n_genes_in_set": len(members[found.term]), "statistic": normalised, "p": p}
                 | {"leading_edge": ";".join(genes[place] for place in edge)}
+                | {"permuted_above": _mean_size(permuted[permuted >= 0])}
+                | {"permuted_below": _mean_size(permuted[permuted < 0])}
             )
     return pd.DataFrame(rows)
 
@@ -91,8 +96,12 @@ def _against_same_sign(score: float, permuted: np.ndarray) -> tuple[float, float
     same_sign = permuted[permuted >= 0] if score >= 0 else permuted[permuted < 0]
     as_large = np.count_nonzero(np.abs(same_sign) >= abs(score))
     p = (as_large + 1) / (len(same_sign) + 1)
-    mean = np.abs(same_sign).mean() if len(same_sign) else 0.0
+    mean = _mean_size(same_sign)
     return (score / mean if mean > 0 else float("nan")), p
+
+
+def _mean_size(scores: np.ndarray) -> float:
+    return float(np.abs(scores).mean()) if len(scores) else 0.0
 
 
 def _leading_edge(score: float, running: np.ndarray, hits: list[int]) -> list[int]:

@@ -29,6 +29,14 @@ PATHWAYS = {
     **{"n_genes_in_set": "int64", "n_overlap": "int64", "statistic": "float64"},
     **_TEST,
     "leading_edge": "text",
+    "primary": "bool",
+    **dict.fromkeys(["calibrated_p", "calibrated_q", "empirical_fdr"], "float64"),
+    **{"n_controls": "int64", "calibrated_floor": "float64", "calibrated_null": "text"},
+}
+SET_OVERLAPS = {
+    **dict.fromkeys(["library_a", "set_a", "library_b", "set_b"], "text"),
+    **{"n_a": "int64", "n_b": "int64", "n_shared": "int64", "jaccard": "float64"},
+    "shared": "text",
 }
 STAGES = {
     **_MODEL,
@@ -158,7 +166,7 @@ def read_columns(
         for wanted in product(*values)
     ]
     try:
-        present = pq.read_schema(path).names
+        present = set(pq.read_schema(path).names)
         missing = [name for name in columns if name not in present]
         if not missing:
             columns += [name for name in optional if name in present]

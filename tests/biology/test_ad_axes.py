@@ -165,6 +165,7 @@ def test_the_guide_gives_the_same_sizes():
 def axes_only():
     library = "resources/gene_sets/ad_axes.gmt"
     own = {"gene_sets": [library], "prerank_gene_sets": [library], "permutations": 1000}
+    own |= {"prerank_large_candidates": 0}
     return section_settings("enrich", own)
 
 
@@ -195,3 +196,10 @@ def test_a_planted_axis_is_found_fast(tmp_path, axes_only, make_scores, make_ver
         best = tested.sort_values("p").iloc[0]
         assert best["gene_set"] == "AD_OXPHOS" and best["q"] < 0.05
         assert tested["q"].lt(0.05).sum() == 1
+        assert tested["primary"].all()
+    overlaps = pd.read_parquet(tmp_path / "out" / "set_overlaps.parquet")
+    assert len(overlaps) == 16 * 15 / 2
+    both = overlaps.set_index(["set_a", "set_b"])
+    pair = both.loc[("AD_AMYLOID_PROCESSING", "AD_GWAS_2022")]
+    assert (pair["n_a"], pair["n_b"], pair["n_shared"]) == (73, 89, 12)
+    assert pair["jaccard"] == pytest.approx(12 / (73 + 89 - 12))

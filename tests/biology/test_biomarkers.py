@@ -46,6 +46,7 @@ def pathways():
     ]
     table = pd.DataFrame(rows, columns=["library", "gene_set", "q", "leading_edge"])
     about = {"cohort": "one", "arm": "real", "seed": 0, "candidate_id": "c1"}
+    about |= {"primary": False, "n_controls": 0}
     return table.reindex(columns=list(PATHWAYS)).assign(**about)
 
 
@@ -181,6 +182,15 @@ def test_pathways_stages_and_replication_are_those_of_the_candidate(run):
     )
     row = table.loc["MAPT", ["replication", "n_replicated", "n_compared"]].tolist()
     assert row == ["replicated", 1, 1]
+
+
+def test_sets_that_the_controls_have_too_do_not_count(run, pathways):
+    pathways["n_controls"], pathways["calibrated_p"] = 1000, 0.01
+    pathways["empirical_fdr"] = [0.01, 0.01, 0.2, 0.01]  # by row: the third is not calibrated
+    table = run()
+    assert table.loc["APP", "n_pathways"] == 1 and table.loc["MAPT", "n_pathways"] == 0
+    of_seed_0 = table[table["seed"].eq(0)]
+    assert set(of_seed_0.loc[of_seed_0["candidate_id"].eq("c1"), "pathway_test"]) == {"calibrated"}
 
 
 def test_a_negative_correlation_or_shared_donors_are_no_replication(run, scores, replication):

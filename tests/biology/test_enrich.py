@@ -6,7 +6,7 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from scsw.biology.enrich import enrich
-from scsw.biology.tables import PATHWAYS
+from scsw.biology.tables import PATHWAYS, SET_OVERLAPS
 from scsw.errors import ScswError
 from scsw.settings import section_settings
 
@@ -39,6 +39,9 @@ def settings(tmp_path):
         {
             "gene_sets": [str(tmp_path / "first.gmt"), str(tmp_path / "second.gmt")],
             "prerank_gene_sets": [str(tmp_path / "first.gmt")],
+            "prerank_large_gene_sets": [str(tmp_path / "second.gmt")],
+            "prerank_large_candidates": 0,
+            "primary_gene_sets": [str(tmp_path / "first.gmt")],
             "top_genes": 20,
             "permutations": 999,
             "max_candidates": 2,
@@ -118,6 +121,32 @@ def test_provenance_says_simulated(run, make_scores, z, tmp_path):
     record = json.loads((tmp_path / "out" / "enrich.provenance.json").read_text())
     assert record["simulated"] is True
     assert {"gene_scores", "candidates", "first", "second"} == set(record["inputs"])
+
+
+def test_large_libraries_are_prerankeds_own_family_for_the_best_candidates(
+    run, make_scores, z, settings
+):
+    without = run(make_scores({"c1": z, "c2": z}, GENES), name="without")
+    settings.prerank_large_candidates = 1
+    table = run(make_scores({"c1": z, "c2": z}, GENES))
+    large = table[table["method"].eq("prerank") & table["library"].eq("second")]
+    assert set(large["candidate_id"]) == {"c1"}
+    assert large.groupby("view").size().to_dict() == {"read_in": 10, "write_out": 10}
+    for _, family in large.groupby("view"):
+        np.testing.assert_allclose(family["q"], multipletests(family["p"], method="fdr_bh")[1])
+    rest = table.drop(large.index).reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, without)
+
+
+def test_without_controls_nothing_is_calibrated(run, make_scores, z, tmp_path):
+    table = run(make_scores({"c1": z}, GENES))
+    assert table["n_controls"].eq(0).all() and table["calibrated_null"].eq("").all()
+    assert table[["calibrated_p", "calibrated_q", "empirical_fdr"]].isna().all(axis=None)
+    assert table["primary"].eq(table["library"].eq("first")).all()
+    overlaps = pd.read_parquet(tmp_path / "out" / "set_overlaps.parquet")
+    assert list(overlaps.columns) == list(SET_OVERLAPS)
+    names = set(overlaps["set_a"]) | set(overlaps["set_b"])
+    assert "TINY" in names and "ABSENT" not in names  # of any size, but with a gene scored
 
 
 def test_a_silent_candidate_has_no_rows_and_genes_below_the_null_do_not_lead(run, make_scores, z):

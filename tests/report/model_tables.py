@@ -16,6 +16,10 @@ CANDIDATE_COLUMNS = (
     "last_on_top share_on_top"
 ).split()
 SETS = {
+    "ad_axes": [
+        *("AD_AMYLOID_PROCESSING", "AD_TAU_KINASES_PHOSPHATASES", "AD_GWAS_2022", "AD_OXPHOS"),
+        *[f"AD_AXIS_WITH_A_LONG_NAME_{i}" for i in range(12)],
+    ],
     "hallmark": ["HALLMARK_OXIDATIVE_PHOSPHORYLATION", "HALLMARK_INFLAMMATORY_RESPONSE"]
     + [f"HALLMARK_SET_{i}" for i in range(20)],
     "reactome": [
@@ -43,6 +47,7 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "prune/family_effects": _family_effects(shape),
         "map/gene_scores": _genes(candidates, rng, shape),
         "enrich/pathways": _pathways(candidates, rng, shape),
+        "enrich/set_overlaps": set_overlap_table(),
         "stages/stages": _stages(candidates, rng, shape),
     }
     if arm == "real" or arm.startswith("implanted"):
@@ -365,7 +370,7 @@ def _pathways(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
     rows = []
     for c in candidates.head(5).itertuples() if shape.pathways else ():
         for view in ("read_in", "write_out"):
-            for method, libraries in {"ora": SETS, "prerank": ["hallmark"]}.items():
+            for method, libraries in {"ora": SETS, "prerank": ["ad_axes", "hallmark"]}.items():
                 for library in libraries:
                     for name in SETS[library]:
                         value = rng.gamma(2, 1) if method == "ora" else rng.normal(0, 1)
@@ -374,7 +379,33 @@ def _pathways(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
                         place = (c.candidate_id, view, method, library, name)
                         rows.append((*place, 30, 5, value, q / 2, q, null, "APOE;APP"))
     names = "candidate_id view method library gene_set n_genes_in_set n_overlap statistic p q null"
-    return pd.DataFrame(rows, columns=[*names.split(), "leading_edge"])
+    table = pd.DataFrame(rows, columns=[*names.split(), "leading_edge"])
+    return _calibrated(table, rng, shape.n_unit_controls)
+
+
+def _calibrated(table: pd.DataFrame, rng, n: int) -> pd.DataFrame:
+    """Add what the controls say; with no controls nothing."""
+    primary = table["library"].eq("ad_axes")
+    columns = ["calibrated_p", "calibrated_q", "empirical_fdr", "calibrated_floor"]
+    table = table.assign(primary=primary, n_controls=n, calibrated_null="")
+    if not n:
+        return table.assign(**dict.fromkeys(columns, np.nan))
+    q = np.minimum(1, table["q"] * rng.uniform(1, 20, len(table)))
+    tails = np.where(table["method"] == "ora", 1, 2)
+    return table.assign(
+        calibrated_p=q / 2,
+        calibrated_q=q.where(primary),
+        empirical_fdr=q,
+        calibrated_floor=tails / (1 + n),
+        calibrated_null=table["view"].map(lambda view: f"{n:,} controls of {view}"),
+    )
+
+
+def set_overlap_table() -> pd.DataFrame:
+    """Return overlaps of two axes."""
+    row = {"library_a": "ad_axes", "set_a": "AD_AMYLOID_PROCESSING", "library_b": "ad_axes"}
+    row |= {"set_b": "AD_GWAS_2022", "n_a": 70, "n_b": 80, "n_shared": 2, "jaccard": 2 / 148}
+    return pd.DataFrame([row | {"shared": "APOE;APP"}])
 
 
 def _stages(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:

@@ -26,6 +26,7 @@ class Shape:
     n_blocks: int = 2
     n_heads: int = 2
     n_controls: int = 60
+    n_unit_controls: int = 1000  # of the gene-set tests
     n_genes: int = 30
     verdicts: dict[int, str] = field(default_factory=dict)  # seed → verdict of its first candidate
     failed: tuple[str, ...] = ()  # control arms that did not come out as expected

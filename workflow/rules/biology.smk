@@ -1,6 +1,8 @@
 # Candidates -> genes -> pathways and disease stages -> replication -> biomarkers.
 
-GENE_SETS = sorted({*CONFIG["enrich"]["gene_sets"], *CONFIG["enrich"]["prerank_gene_sets"]})
+GENE_SETS = sorted(
+    {path for key, value in CONFIG["enrich"].items() if key.endswith("gene_sets") for path in value}
+)
 MAP_TABLES = ("gene_scores", "control_scores", "control_units", "donor_scores")
 COMPONENT_TABLES = ("components", "component_effects", "component_donors")
 LINK_TABLES = ("component_pathways", "component_stages")
@@ -99,13 +101,50 @@ rule link_components:
         " {params.simulated} &> {log}"
 
 
+# With one shard the enrichment of a model is one job. Otherwise its candidates and views are
+# scattered over jobs, and `enrich` gathers them.
+ENRICH_SHARDS = CONFIG["enrich"]["shards"]
+
+
+rule enrich_shard:
+    input:
+        scores=f"{MODEL}/map/gene_scores.parquet",
+        candidates=f"{MODEL}/search/candidates.parquet",
+        controls=control_tables,
+        gene_sets=GENE_SETS,
+    output:
+        table=temp(f"{MODEL}/enrich/shards/{{shard}}-of-{ENRICH_SHARDS}.parquet"),
+        provenance=provenance(f"{MODEL}/enrich/shards", f"enrich-{{shard}}-of-{ENRICH_SHARDS}"),
+    log:
+        f"{RUN}/logs/enrich_shard/{{cohort}}-{{arm}}-{{seed}}-{{shard}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    resources:
+        gpu=0,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        out=lambda w, output: os.path.dirname(output.table),
+        controls=controls_option,
+        config=settings("enrich"),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.enrich"),
+    shell:
+        "scsw enrich-shard {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
+        " {params.controls} --config {params.config:q} --shard {wildcards.shard}"
+        " {params.simulated} &> {log}"
+
+
 rule enrich:
     input:
         scores=f"{MODEL}/map/gene_scores.parquet",
         candidates=f"{MODEL}/search/candidates.parquet",
+        controls=control_tables,
+        shards=enriched_shards,
         gene_sets=GENE_SETS,
     output:
         pathways=f"{MODEL}/enrich/pathways.parquet",
+        overlaps=f"{MODEL}/enrich/set_overlaps.parquet",
         provenance=provenance(f"{MODEL}/enrich", "enrich"),
     log:
         f"{RUN}/logs/enrich/{{cohort}}-{{arm}}-{{seed}}.log",
@@ -117,12 +156,14 @@ rule enrich:
         runtime=240,
     params:
         out=lambda w, output: os.path.dirname(output.pathways),
+        controls=controls_option,
+        shards=shards_option,
         config=settings("enrich"),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.enrich"),
     shell:
         "scsw enrich {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
-        " --config {params.config:q} {params.simulated} &> {log}"
+        " {params.controls} {params.shards} --config {params.config:q} {params.simulated} &> {log}"
 
 
 rule stages:
