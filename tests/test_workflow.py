@@ -57,6 +57,7 @@ TINY = {
     "enrich": {
         "gene_sets": ["resources/gene_sets/hallmark.gmt"],
         "min_size": 3,
+        "prerank_large_candidates": 0,
         "permutations": 20,
         "max_candidates": 1,
     },
@@ -125,7 +126,8 @@ def test_the_default_plans_every_step_for_both_cohorts():
         "simulate_rosmap"
     )
     assert set(steps.split()) <= planned(result)
-    assert not {"search_screen", "search_slopes"} & planned(result)  # one shard is one job
+    # One shard is one job.
+    assert not {"search_screen", "search_slopes", "enrich_shard"} & planned(result)
     text = result.stdout + result.stderr
     n_jobs = {}
     for line in text.split("Job stats:")[1].split("total")[0].splitlines()[3:]:
@@ -152,6 +154,19 @@ def test_a_search_in_shards_is_scattered_and_gathered(tmp_path):
         "search_screen": str(models),
         "search_slopes": str(3 * models),
     }
+
+
+def test_an_enrichment_in_shards_is_scattered_and_gathered(tmp_path):
+    enrich = TINY["enrich"] | {"shards": 4}
+    config = write_config(tmp_path / "shards.yaml", TINY | {"enrich": enrich, "run": "shards"})
+    result = snakemake("--dry-run", "--configfile", config)
+    assert {"enrich_shard", "enrich"} <= planned(result)
+    counts = dict(
+        line.split()
+        for line in result.stdout.splitlines()
+        if re.fullmatch(r"enrich\w*\s+\d+", line)
+    )
+    assert counts == {"enrich": "3", "enrich_shard": "12"}  # of the three fine-tuned models
 
 
 @pytest.mark.parametrize("name", ["sea_ad", "rosmap", "sea_ad_vs_rosmap"])
