@@ -3,6 +3,7 @@
 import http.server
 import importlib
 import json
+import socket
 import threading
 from urllib.parse import parse_qs, urlsplit
 
@@ -47,6 +48,18 @@ class Redirected(HTTPAdapter):
     def send(self, request, **options):
         request.url = request.url.replace("https://maayanlab.cloud", self.address)
         return super().send(request, **options)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Let through connections to this machine only."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        assert address[0] == "127.0.0.1", f"the test tried to reach {address}"
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
 @pytest.fixture
