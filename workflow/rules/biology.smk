@@ -4,6 +4,7 @@ GENE_SETS = sorted(
     {path for key, value in CONFIG["enrich"].items() if key.endswith("gene_sets") for path in value}
 )
 MAP_TABLES = ("gene_scores", "control_scores", "control_units", "donor_scores")
+CONTROL_TABLES = [f"{MODEL}/map/{name}.parquet" for name in ("control_scores", "control_units")]
 COMPONENT_TABLES = ("components", "component_effects", "component_donors")
 LINK_TABLES = ("component_pathways", "component_stages")
 
@@ -110,7 +111,7 @@ rule enrich_shard:
     input:
         scores=f"{MODEL}/map/gene_scores.parquet",
         candidates=f"{MODEL}/search/candidates.parquet",
-        controls=control_tables,
+        controls=CONTROL_TABLES,
         gene_sets=GENE_SETS,
     output:
         table=temp(f"{MODEL}/enrich/shards/{{shard}}-of-{ENRICH_SHARDS}.parquet"),
@@ -125,13 +126,13 @@ rule enrich_shard:
         runtime=240,
     params:
         out=lambda w, output: os.path.dirname(output.table),
-        controls=controls_option,
+        controls=lambda w, input: os.path.dirname(input.controls[0]),
         config=settings("enrich"),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.enrich"),
     shell:
         "scsw enrich-shard {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
-        " {params.controls} --config {params.config:q} --shard {wildcards.shard}"
+        " --controls {params.controls:q} --config {params.config:q} --shard {wildcards.shard}"
         " {params.simulated} &> {log}"
 
 
@@ -139,7 +140,7 @@ rule enrich:
     input:
         scores=f"{MODEL}/map/gene_scores.parquet",
         candidates=f"{MODEL}/search/candidates.parquet",
-        controls=control_tables,
+        controls=CONTROL_TABLES,
         shards=enriched_shards,
         gene_sets=GENE_SETS,
     output:
@@ -156,14 +157,15 @@ rule enrich:
         runtime=240,
     params:
         out=lambda w, output: os.path.dirname(output.pathways),
-        controls=controls_option,
+        controls=lambda w, input: os.path.dirname(input.controls[0]),
         shards=shards_option,
         config=settings("enrich"),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.enrich"),
     shell:
         "scsw enrich {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
-        " {params.controls} {params.shards} --config {params.config:q} {params.simulated} &> {log}"
+        " --controls {params.controls:q} {params.shards} --config {params.config:q}"
+        " {params.simulated} &> {log}"
 
 
 rule stages:

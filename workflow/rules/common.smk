@@ -157,17 +157,6 @@ def screen_option(wildcards, input):
     return f"--screen {shlex.quote(os.path.dirname(input.screen[0]))}" if input.screen else ""
 
 
-def control_tables(wildcards):
-    """Gene scores of the control units, where the config asks for any."""
-    names = ("control_scores", "control_units") if CONFIG["map"].get("n_controls") else ()
-    return [f"{MODEL}/map/{name}.parquet" for name in names]
-
-
-def controls_option(wildcards, input):
-    """Option of `scsw enrich` that names the folder of `control_tables`."""
-    return f"--controls {shlex.quote(os.path.dirname(input.controls[0]))}" if input.controls else ""
-
-
 def enriched_shards(wildcards):
     """The shards of a model's enrichment; nothing where it is one job."""
     n = CONFIG["enrich"]["shards"]
