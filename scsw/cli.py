@@ -586,6 +586,40 @@ def replicate(
 
 
 @app.command()
+def external(
+    models: Annotated[list[Path], typer.Argument(help="…/real/<seed> folders of one cohort.")],
+    donors: Annotated[Path, typer.Option(help="donors.tsv of that cohort.")],
+    out: Out,
+    cohorts: Annotated[
+        str | None, typer.Option(help="JSON: cohort.h5ad by name of the other cohorts.")
+    ] = None,
+    bulks: Annotated[
+        str | None, typer.Option(help="JSON: external.h5ad by name of bulk expression.")
+    ] = None,
+    config: Settings = None,
+    simulated: Simulated = False,
+) -> None:
+    """Test the candidates' genes against diagnosis in cohorts that the model never saw."""
+    names = ("external", "enrich", "stages", "statistics", "map")
+    settings, enrich, stages, statistics, mapped = sections(config, *names)
+    from scsw.biology.external.external import external as run
+
+    run(
+        models,
+        donors,
+        out,
+        cohorts=parse_settings(cohorts),
+        bulks=parse_settings(bulks),
+        settings=settings,
+        enrich=enrich,
+        stages=stages,
+        min_test_donors=statistics.min_test_donors,
+        matched_genes=mapped.matched_genes,
+        simulated=simulated,
+    )
+
+
+@app.command()
 def biomarkers(
     gene_scores: Annotated[list[Path], typer.Argument(help="gene_scores.parquet of each seed.")],
     cohort_folder: Annotated[Path, typer.Option(help="Folder with the gathered tables.")],

@@ -154,6 +154,7 @@ def _is_less(value: Any, default: Any) -> bool:
 
 def _check_sections(config: dict[str, Any]) -> None:
     names = [cohort["name"] for cohort in config["cohorts"]]
+    names += [entry["name"] for entry in config["external"]["bulk"]]
     if len(set(names)) < len(names):
         raise ScswError(f"two cohorts share a name: {names}", fix="give each cohort its own name")
     for cohort in config["cohorts"]:

@@ -15,6 +15,7 @@ import yaml
 from scsw.cohort.simulate import simulate
 from scsw.files import read_table
 from scsw.scgpt.model import new_model
+from tests.cohort.readers import layout_adni
 
 ROOT = Path(__file__).parents[1]
 # Of the edits beside the random controls; the shipped configs have many.
@@ -66,6 +67,9 @@ TINY = {
     "compute": {"device": "cpu"},
 }
 
+# The same with blood expression to validate genes in, in the layout of ADNI.
+WHOLE = TINY | {"external": {"permutations": 99, "bulk": [{"name": "adni", "path": "adni"}]}}
+
 
 def snakemake(*arguments, cwd=ROOT):
     environment = {**os.environ, "PYTHONPATH": str(cwd), "OMP_NUM_THREADS": "1"}
@@ -93,13 +97,14 @@ def checkout(tmp_path_factory):
         ignore = shutil.ignore_patterns("__pycache__", "results")
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "Snakefile", folder)
+    layout_adni.write(folder / "adni")
     return folder
 
 
 @pytest.fixture(scope="module")
 def tiny(checkout):
     """Return the checkout after a whole tiny run."""
-    write_config(checkout / "tiny.yaml", TINY)
+    write_config(checkout / "tiny.yaml", WHOLE)
     result = snakemake("--configfile", "tiny.yaml", cwd=checkout)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-6000:]
     return checkout
@@ -122,7 +127,7 @@ def test_the_default_plans_every_step_for_both_cohorts():
     result = snakemake("--dry-run", "--forceall")
     steps = (
         "preprocess init implant finetune search prune quantize verdict controls map components "
-        "link_components enrich stages gather replicate biomarkers report simulate_sea_ad "
+        "link_components enrich stages gather replicate external biomarkers report simulate_sea_ad "
         "simulate_rosmap"
     )
     assert set(steps.split()) <= planned(result)
@@ -220,6 +225,8 @@ def test_a_tiny_run_reaches_the_report_of_each_cohort(tiny):
     arms = verdicts.groupby("arm")["seed"].nunique().to_dict()
     assert arms == {"real": 2, "untrained": 1, "implanted_constant": 1}
     assert len(read_table(run / "replication" / "genes.parquet"))
+    elsewhere = read_table(run / "a" / "external.parquet")
+    assert set(elsewhere["external"]) == {"adni", "b"} and set(elsewhere["seed"]) == {0, 1}
     assert not list(run.rglob("*.part"))
 
 
@@ -239,7 +246,7 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
     finally:
         path.write_text(original)
     after = "search prune quantize verdict controls map components link_components enrich stages "
-    assert steps == {*after.split(), *"gather replicate biomarkers report all".split()}
+    assert steps == {*after.split(), *"external gather replicate biomarkers report all".split()}
 
 
 @pytest.mark.slow
@@ -249,20 +256,21 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
         (
             "enrich",
             {"top_genes": 50},
-            "components link_components enrich gather replicate biomarkers report all",
+            "components link_components enrich external gather replicate biomarkers report all",
         ),
         (
             "statistics",
             {"bootstrap": 400},
-            "verdict map components link_components stages enrich controls gather replicate "
-            "biomarkers report all",
+            "verdict map components link_components stages enrich external controls gather "
+            "replicate biomarkers report all",
         ),
         ("replicate", {"seed": 7}, "replicate biomarkers report all"),
         ("quantize", {"random_draws": 2}, "quantize report all"),
+        ("external", {"seed": 7}, "external report all"),
     ],
 )
 def test_changing_a_parameter_reruns_what_depends_on_it(tiny, section, change, expected):
-    changed = {**TINY, section: {**TINY.get(section, {}), **change}}
+    changed = {**WHOLE, section: {**WHOLE.get(section, {}), **change}}
     write_config(tiny / "changed.yaml", changed)
     steps = planned(snakemake("--dry-run", "--configfile", "changed.yaml", cwd=tiny))
     assert steps == set(expected.split())

@@ -54,13 +54,13 @@ def stage_slope(
     problem = _why_not(included, measure, stage, max(donors_per_term, min_donors))
     if problem:
         return {**result, **_UNTESTED, "status": "not tested", "reason": problem}
-    design, left_out = _design(included, stage, covariates, donors_per_term)
+    terms, left_out = design(included, stage, covariates, donors_per_term)
     values = included[measure].to_numpy(float)
-    fit = sm.OLS(values / values.std(ddof=1), sm.add_constant(design, has_constant="add")).fit()
+    fit = sm.OLS(values / values.std(ddof=1), sm.add_constant(terms, has_constant="add")).fit()
     low, high = fit.conf_int(alpha=0.05).loc[stage]
     return {
         **result,
-        **{"covariates": "+".join(design.columns[1:]), "beta": float(fit.params[stage])},
+        **{"covariates": "+".join(terms.columns[1:]), "beta": float(fit.params[stage])},
         **{"beta_low": float(low), "beta_high": float(high), "p": float(fit.pvalues[stage])},
         **{"status": "tested", "reason": left_out},
     }
@@ -79,12 +79,15 @@ def _why_not(included: pd.DataFrame, measure: str, stage: str, needed: int) -> s
     return ""
 
 
-def _design(
+def design(
     included: pd.DataFrame, stage: str, covariates: Sequence[str], donors_per_term: int
 ) -> tuple[pd.DataFrame, str]:
-    """Return the regressors (stage first) and a sentence on the covariates left out."""
-    design = included[[stage]].astype(float)
-    allowed = max(1, len(design) // donors_per_term)
+    """Return the regressors (stage first) and a sentence on the covariates left out.
+
+    The rule is that of `stage_slope`.
+    """
+    terms = included[[stage]].astype(float)
+    allowed = max(1, len(terms) // donors_per_term)
     left_out = []
     for name in covariates:
         values = _numeric(included[name])
@@ -93,13 +96,13 @@ def _design(
             left_out.append(f"{name} (missing for {missing} donors)")
         elif values.nunique() == 1:
             left_out.append(f"{name} (the same in all donors)")
-        elif len(design.columns) == allowed:
+        elif len(terms.columns) == allowed:
             left_out.append(f"{name} (fewer than {donors_per_term} donors per term)")
-        elif _is_combination(values, design):
+        elif _is_combination(values, terms):
             left_out.append(f"{name} (a linear combination of the terms before it)")
         else:
-            design[name] = values
-    return design, "left out: " + "; ".join(left_out) if left_out else ""
+            terms[name] = values
+    return terms, "left out: " + "; ".join(left_out) if left_out else ""
 
 
 def _numeric(values: pd.Series) -> pd.Series:
@@ -109,8 +112,8 @@ def _numeric(values: pd.Series) -> pd.Series:
     return values.astype(float).where(np.isfinite(values.astype(float)))
 
 
-def _is_combination(values: pd.Series, design: pd.DataFrame) -> bool:
-    columns = np.column_stack([design.to_numpy(float), values])
+def _is_combination(values: pd.Series, terms: pd.DataFrame) -> bool:
+    columns = np.column_stack([terms.to_numpy(float), values])
     centred = columns - columns.mean(axis=0)
     # Each column to unit length, so that the rank does not depend on units.
     return bool(np.linalg.matrix_rank(centred / np.linalg.norm(centred, axis=0)) < columns.shape[1])

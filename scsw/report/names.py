@@ -19,6 +19,7 @@ FIGURES = (
     "components",
     "pathways",
     "stages",
+    "external",
     "replication",
     "biomarkers",
 )
@@ -45,6 +46,8 @@ def figure_names(config: dict[str, Any], cohort: str) -> list[str]:
     left_out = set()
     if len(config["cohorts"]) < 2:
         left_out.add("replication")
+    if len(config["cohorts"]) < 2 and not config["external"]["bulk"]:
+        left_out.add("external")
     if not config["map"]["components"]:
         left_out.add("components")
     if not control_models(config, cohort):

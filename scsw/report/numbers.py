@@ -55,7 +55,8 @@ def collect(t: Tables, records: Records) -> dict[str, Any]:
             "limits": what_is_missing,
             "reductions": what_is_missing["reductions"],
             "nulls": _nulls(t),
-            "config": {name: t.config[name] for name in CONFIG_SECTIONS},
+            "config": {name: t.config[name] for name in CONFIG_SECTIONS}
+            | {"external": {"permutations": t.config["external"]["permutations"]}},
             "model": records.model_sizes or _configured_sizes(t.config["model"]),
             "seeds": t.seeds,
             "versions": records.versions or {"scsw": __version__},
@@ -90,6 +91,7 @@ def _nulls(t: Tables) -> dict[str, list[str]]:
     """Return the names of the null distributions behind each table's p-values."""
     tables = {"verdicts": t.verdicts, "genes": t.genes, "stages": t.stages}
     tables["views"] = t.view_agreement
+    tables["external"] = t.external
     for method in ("ora", "prerank"):
         tables[method] = t.pathways[t.pathways["method"] == method]
     tables |= {f"replication_{name}": table for name, table in t.replication.items()}

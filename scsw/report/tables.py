@@ -92,6 +92,11 @@ STAGE_TESTS = [
     *"measure cell_class stage primary n_donors covariates beta beta_low beta_high".split(),
     *"p q null status reason".split(),
 ]
+EXTERNAL = [
+    *CANDIDATE,
+    *"view external tissue cell_class test gene n_tested n_ad n_control diagnosis".split(),
+    *"effect effect_low effect_high p q null status reason".split(),
+]
 CONTROLS = [
     *MODEL,
     *"expectation found_rank candidate_id verdict n_causal passed outcome".split(),
@@ -116,7 +121,7 @@ OF_COHORT = (
     "cohort.h5ad qc.tsv qc_histograms.tsv donors.tsv coverage.tsv verdicts.parquet "
     "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
     "profile_agreement.parquet pathways.parquet stages.parquet controls.parquet biomarkers.tsv "
-    "view_agreement.parquet"
+    "view_agreement.parquet external.parquet"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
@@ -198,6 +203,7 @@ class Tables:
     component_stages: pd.DataFrame
     pathways: pd.DataFrame
     stages: pd.DataFrame
+    external: pd.DataFrame
     biomarkers: pd.DataFrame
     view_agreement: pd.DataFrame
     replication: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -321,6 +327,7 @@ def read_tables(
         ),
         pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
         stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
+        external=_kept(_optional(folder / "external.parquet", EXTERNAL), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
         view_agreement=_kept(_optional(folder / "view_agreement.parquet", VIEW_AGREEMENT), real),
         replication=_replication(replication_dir, cohort),

@@ -34,6 +34,7 @@ class Shape:
     components: bool = True
     pathways: bool = True
     stages_tested: bool = True
+    bulk: tuple[str, ...] = ()  # external cohorts of bulk expression
     cohorts: tuple[str, ...] = ("simcohort",)
     type_names: tuple[str, ...] | None = None
     min_effect: float = 0.045

@@ -17,6 +17,7 @@ from scsw.biology.tables import BIOMARKERS, VIEW_AGREEMENT, typed
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.report.names import AD_GENES
 from scsw.settings import validate_config
+from tests.report.external_tables import external_table
 from tests.report.model_tables import SETS, model_tables
 from tests.report.shape import CLASSES, Shape
 from tests.report.stability_tables import stability_tables
@@ -59,6 +60,7 @@ def write_run(root: Path, shape: Shape | None = None) -> Run:
     for name in ("verdicts", "performance", "pathways", "stages"):
         pd.concat(gathered[name]).to_parquet(folder / f"{name}.parquet", index=False)
     _gathered(folder, cohort, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
+    _external(folder, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
     replication = _replication(root, shape) if len(shape.cohorts) > 1 else None
     return Run(folder, config_of(shape), cohort, replication)
 
@@ -83,6 +85,7 @@ def config_of(shape: Shape) -> dict[str, Any]:
             },
             "prune": {"n_controls": 500},
             "map": {"components": shape.components},
+            "external": {"bulk": [{"name": name, "path": "adni"} for name in shape.bulk]},
         }
     )
 
@@ -236,6 +239,15 @@ def _biomarkers(folder: Path, verdicts: pd.DataFrame) -> None:
     ]
     views = typed(rows, VIEW_AGREEMENT)
     views.to_parquet(folder / "view_agreement.parquet", index=False)
+
+
+def _external(folder: Path, shape: Shape, verdicts: pd.DataFrame) -> None:
+    groups = {name: CLASSES for name in shape.cohorts[1:]} | {
+        name: ("bulk",) for name in shape.bulk
+    }
+    if groups:
+        table = external_table(verdicts, groups, tested=shape.stages_tested)
+        table.to_parquet(folder / "external.parquet", index=False)
 
 
 def _replication(root: Path, shape: Shape) -> Path:

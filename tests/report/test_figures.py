@@ -26,6 +26,7 @@ SHAPES = {
         n_regions=3,
         verdicts={0: "causal, constant", 1: "causal, informative"},
         cohorts=("sea_ad_middle_temporal", "rosmap_prefrontal"),
+        bulk=("adni_blood_microarray", "a_second_one"),
         losing=(
             *("not_used", "min_genes", "min_counts", "max_pct_mito", "max_doublet_score"),
             *("min_cells_per_type", "max_cells_per_donor_and_type", "max_cells_per_donor"),
@@ -52,6 +53,7 @@ SHAPES = {
         verdicts={0: "not assessable"},
         pathways=False,
         stages_tested=False,
+        bulk=("adni",),
         min_effect=-0.01,
         detectable_effect=1e-5,
     ),

@@ -251,3 +251,31 @@ def test_people_of_two_cohorts_are_no_replication(tmp_path):
         table["n_shared_donors"] = 7
     text = module.reading(module.numbers(tables))[0]
     assert "7 donors of this cohort are in other as well" in text
+
+
+def test_genes_against_diagnosis_elsewhere_are_told(tmp_path):
+    tables, numbers, read = told(tmp_path, n_candidates=3, bulk=("adni",))
+    assert "In adni (bulk blood; AD: ADNC" in read["external"]
+    assert "Blood is not brain" in read["external"]
+    assert "random sets of genes matched" in methods_text(numbers)
+    sets = tables.external["test"] == "set"
+    tables.external.loc[sets, "q"] = 0.5
+    first = tables.external[sets].index[:4]  # two sets, each against both nulls
+    tables.external.loc[first[:3], "q"] = 0.01
+    module = SECTIONS["external"][1]
+    numbers = module.numbers(tables)
+    assert numbers["n_sets_passed"] == 1  # a set that passes one null alone does not
+    assert "1 differ by diagnosis more" in module.reading(numbers)[0]
+
+
+def test_nothing_external_is_told_in_one_line(tmp_path):
+    tables, numbers, read = told(tmp_path)
+    assert read["external"].startswith("The run has no external cohort")
+    assert "external" not in figure_names(tables.config, tables.cohort)
+    assert "diagnosis" not in methods_text(numbers)
+
+
+def test_too_few_people_elsewhere_are_told(tmp_path):
+    _, _, read = told(tmp_path, bulk=("adni",), stages_tested=False)
+    assert "2 sets could not be tested" in read["external"]
+    assert "4 people have a diagnosis" in read["external"]

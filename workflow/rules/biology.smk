@@ -280,6 +280,48 @@ rule replicate:
         " --config {params.config:q} {params.simulated} &> {log}"
 
 
+rule external:
+    input:
+        mapped=lambda w: [
+            f"{f}/{table}.parquet"
+            for f in real_folders(w.cohort)
+            for table in ("map/gene_scores", "search/candidates")
+        ],
+        donors=f"{RUN}/{{cohort}}/donors.tsv",
+        cohorts=lambda w: [f"{RUN}/{other}/cohort.h5ad" for other in others(w.cohort)],
+        bulks=[f"{RUN}/external/{name}/external.h5ad" for name in BULK],
+    output:
+        table=f"{RUN}/{{cohort}}/external.parquet",
+        provenance=provenance(f"{RUN}/{{cohort}}", "external"),
+    log:
+        f"{RUN}/logs/external/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    resources:
+        gpu=0,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        models=lambda w: real_folders(w.cohort),
+        cohorts=lambda w, input: json.dumps(dict(zip(others(w.cohort), input.cohorts))),
+        bulks=lambda w, input: json.dumps(dict(zip(BULK, input.bulks))),
+        config=json.dumps(
+            json.loads(settings("enrich", "stages"))
+            | {
+                "external": {key: x for key, x in CONFIG["external"].items() if key != "bulk"},
+                "statistics": {"min_test_donors": CONFIG["statistics"]["min_test_donors"]},
+                "map": {"matched_genes": CONFIG["map"]["matched_genes"]},
+            },
+            sort_keys=True,
+        ),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.external.external"),
+    shell:
+        "scsw external {params.models:q} --donors {input.donors:q} --out {output.table:q}"
+        " --cohorts {params.cohorts:q} --bulks {params.bulks:q} --config {params.config:q}"
+        " {params.simulated} &> {log}"
+
+
 rule biomarkers:
     input:
         scores=lambda w: [f"{f}/map/gene_scores.parquet" for f in real_folders(w.cohort)],

@@ -19,6 +19,7 @@ except ScswError as error:
 
 RUN = f"{CONFIG['results']}/{CONFIG['run']}"
 COHORTS = {cohort["name"]: cohort for cohort in CONFIG["cohorts"]}
+BULK = {entry["name"]: entry for entry in CONFIG["external"]["bulk"]}
 MODEL = f"{RUN}/{{cohort}}/{{arm}}/{{seed}}"
 SIMULATED = "--simulated" if CONFIG["simulated"] else ""
 SCREEN_FILES = [
@@ -37,6 +38,7 @@ MODEL_THREADS = CONFIG["compute"]["cpu_threads"]
 
 wildcard_constraints:
     cohort="|".join(COHORTS),
+    bulk="|".join(BULK) or "none",
     arm="real|pretrained|untrained|implanted_constant|implanted_informative|shuffled",
     seed=r"\d+",
     shard=r"\d+",
@@ -98,6 +100,19 @@ def cohort_files(cohort):
         )
     except ScswError as error:
         raise WorkflowError(str(error))
+
+
+def bulk_files(entry):
+    """The files that a cohort of bulk expression is read from."""
+    tables = {"clinical": entry["clinical"]} if entry["clinical"] else {}
+    try:
+        return sources.input_files(entry["source"], entry["path"], tables)
+    except ScswError as error:
+        raise WorkflowError(str(error))
+
+
+def bulk_option(entry):
+    return f"--clinical {shlex.quote(entry['clinical'])}" if entry["clinical"] else ""
 
 
 def preprocess_code(cohort):
@@ -167,6 +182,16 @@ def enriched_shards(wildcards):
 def shards_option(wildcards, input):
     """Option of `scsw enrich` that names the folder of `enriched_shards`."""
     return f"--shards {shlex.quote(os.path.dirname(input.shards[0]))}" if input.shards else ""
+
+
+def others(cohort):
+    """The run's other cohorts, in which a cohort's genes are tested against diagnosis."""
+    return [name for name in COHORTS if name != cohort]
+
+
+def external_tables(cohort):
+    """Tables of what is shown outside the cohort itself, where the config gives anything."""
+    return [f"{RUN}/{cohort}/external.parquet"] if others(cohort) or BULK else []
 
 
 def provenance(folder, step):

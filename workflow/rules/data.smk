@@ -62,3 +62,35 @@ rule preprocess:
         " --cohort {wildcards.cohort} {params.request} --threads {threads}"
         " --config {params.config:q}"
         " {params.simulated} &> {log}"
+
+
+rule preprocess_bulk:
+    input:
+        lambda w: bulk_files(BULK[w.bulk]),
+    output:
+        expression=f"{RUN}/external/{{bulk}}/external.h5ad",
+        qc=f"{RUN}/external/{{bulk}}/qc.tsv",
+        provenance=provenance(f"{RUN}/external/{{bulk}}", "preprocess"),
+    log:
+        f"{RUN}/logs/preprocess_bulk/{{bulk}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    resources:
+        gpu=0,
+        mem_mb=6000,
+        runtime=60,
+    params:
+        path=lambda w: BULK[w.bulk]["path"],
+        source=lambda w: BULK[w.bulk]["source"],
+        clinical=lambda w: bulk_option(BULK[w.bulk]),
+        out=lambda w, output: os.path.dirname(output.expression),
+        # Its own vocabulary is not read, so that of the checkpoint need not be there.
+        config=json.dumps({"preprocess": {"vocabulary": "cohort"}}),
+        simulated=SIMULATED,
+        code=lambda w: code_hash(
+            "scsw.cohort.preprocess", f"scsw.cohort.readers.{BULK[w.bulk]['source']}"
+        ),
+    shell:
+        "scsw preprocess {params.path:q} --out {params.out:q} --source {params.source}"
+        " --cohort {wildcards.bulk} {params.clinical} --config {params.config:q}"
+        " {params.simulated} &> {log}"

@@ -46,6 +46,7 @@ rule report:
             if CONFIG["map"]["components"]
         ],
         replication=rules.replicate.output.tables,
+        elsewhere=lambda w: external_tables(w.cohort),
     output:
         report=f"{RUN}/{{cohort}}/report.html",
         figures=report(

@@ -10,6 +10,7 @@ from scsw.report.figures import (
     collapse,
     components,
     controls,
+    external,
     finetuning,
     genes,
     paths,
@@ -39,6 +40,7 @@ DRAW: dict[str, Callable[[Tables], Figure]] = {
     "components": components.draw,
     "pathways": pathways.draw,
     "stages": stages.draw,
+    "external": external.draw,
     "replication": replication.draw,
     "biomarkers": biomarkers.draw,
 }

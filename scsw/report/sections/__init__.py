@@ -12,6 +12,7 @@ from scsw.report.sections import (
     collapse,
     components,
     controls,
+    external,
     finetuning,
     genes,
     paths,
@@ -40,6 +41,7 @@ SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "components": ("Attention heads and MLPs", components),
     "pathways": ("Pathways", pathways),
     "stages": ("Disease stages", stages),
+    "external": ("External validation", external),
     "replication": ("Replication across cohorts", replication),
     "biomarkers": ("Candidate biomarkers", biomarkers),
 }

@@ -1,0 +1,1 @@
+"""Mapped genes against diagnosis in cohorts that the model never saw."""
