@@ -137,6 +137,7 @@ def test_figures_follow_the_config_alone():
     assert set(FIGURES) - set(figure_names(config, "simcohort")) == {
         "controls",
         "components",
+        "external",
         "replication",
     }
 

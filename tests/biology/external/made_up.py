@@ -24,7 +24,7 @@ def write_cohort(path, *, effect=0.0, genes=range(12), n_donors=30, cells=12, se
     donor = np.repeat(np.arange(n_donors), 2 * cells)
     glia = np.tile(np.repeat([True, False], cells), n_donors)
     adnc = np.tile([0, 3], n_donors // 2)
-    factor = rng.normal(0, 0.3, (n_donors, 3)) @ rng.normal(0, 1, (3, len(GENES)))
+    factor = rng.normal(0, 0.15, (n_donors, 3)) @ rng.normal(0, 1, (3, len(GENES)))
     level = np.linspace(1.0, 3.0, len(GENES))[rng.permutation(len(GENES))] + factor[donor]
     is_up = np.isin(np.arange(len(GENES)), list(genes))
     level += effect * np.outer((adnc[donor] == 3) & glia, is_up)
