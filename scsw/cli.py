@@ -574,15 +574,25 @@ def replicate(
     config: Settings = None,
     simulated: Simulated = False,
 ) -> None:
-    """Compare candidates, pathways and stages across cohorts."""
-    settings, enrich = sections(config, "replicate", "enrich")
+    """Compare candidates, genes, pathways and stages across cohorts."""
+    settings, enrich, search, statistics = sections(
+        config, "replicate", "enrich", "search", "statistics"
+    )
     from scsw.biology.replicate import replicate as run
 
     by_cohort = parse_settings(seeds)
     if missing := [folder.name for folder in folders if folder.name not in by_cohort]:
         raise ScswError(f"--seeds names no seeds of {missing}", expected='such as {"sea_ad": [0]}')
     cohorts = [(folder.name, folder, by_cohort[folder.name]) for folder in folders]
-    run(cohorts, out, settings=settings, enrich_settings=enrich, simulated=simulated)
+    run(
+        cohorts,
+        out,
+        settings=settings,
+        enrich_settings=enrich,
+        spike_ratio=search.spike_ratio,
+        alpha=statistics.alpha,
+        simulated=simulated,
+    )
 
 
 @app.command()

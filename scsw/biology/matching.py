@@ -11,12 +11,12 @@ from scsw.biology.ranking import ranked_genes, view_scores
 
 MIN_SHARED_GENES = 10
 MATCHED_NULL = (
-    "permutation of the gene labels of cohort b with the matching done again, largest |Spearman| "
-    "of the matched pairs"
+    "permutation of the gene labels of cohort b with the matching done again, largest Spearman "
+    "of the matched pairs, one-sided"
 )
 FIXED_NULL = (
     "permutation of the gene labels of cohort b for the pairs matched on read_in, largest "
-    "|Spearman| of the pairs"
+    "Spearman of the pairs, one-sided"
 )
 
 
@@ -41,11 +41,12 @@ def match_candidates(
 ) -> pd.DataFrame:
     """Pair the candidates of two models one to one by their gene profiles.
 
-    The pairs are those of the linear sum assignment with the largest total |Spearman| over the
+    The pairs are those of the linear sum assignment with the largest total Spearman over the
     shared genes. Under the null the genes of `b` are relabelled, for all candidates at once, the
-    assignment is done again, and the largest |Spearman| of its pairs is kept; so both the
+    assignment is done again, and the largest Spearman of its pairs is kept; so both the
     choice of partners and the number of pairs are in the null. p = (1 + number of relabellings
-    with a value at least as large) / (1 + permutations).
+    with a value at least as large) / (1 + permutations): one-sided, since profiles are oriented
+    and agreement is a positive correlation.
 
     Parameters
     ----------
@@ -66,10 +67,10 @@ def match_candidates(
     if not n_genes:
         return _no_pairs()
     observed = ranks_a.T @ ranks_b
-    rows, columns = linear_sum_assignment(np.abs(observed), maximize=True)
+    rows, columns = linear_sum_assignment(observed, maximize=True)
     null = np.empty(permutations)
     for index in range(permutations):
-        permuted = np.abs(ranks_a.T @ ranks_b[rng.permutation(n_genes)])
+        permuted = ranks_a.T @ ranks_b[rng.permutation(n_genes)]
         null[index] = permuted[linear_sum_assignment(permuted, maximize=True)].max()
     pairs = {"candidate_a": a.columns[rows], "candidate_b": b.columns[columns]}
     return _tested(pairs, n_genes, observed[rows, columns], null)
@@ -95,7 +96,7 @@ def correlate_pairs(
     null = np.empty(permutations)
     for index in range(permutations):
         permuted = ranks_b[rng.permutation(n_genes)]
-        null[index] = np.abs(np.einsum("gk,gk->k", ranks_a, permuted)).max()
+        null[index] = np.einsum("gk,gk->k", ranks_a, permuted).max()
     observed = np.einsum("gk,gk->k", ranks_a, ranks_b)
     return _tested(pairs[["candidate_a", "candidate_b"]], n_genes, observed, null)
 
@@ -123,7 +124,7 @@ def unit_ranks(values: pd.DataFrame | pd.Series) -> np.ndarray:
 def _tested(pairs: object, n_genes: int, observed: np.ndarray, null: np.ndarray) -> pd.DataFrame:
     # Rounding keeps the last digits, which depend on the number of threads, out of the result.
     rho = np.round(observed, 10)
-    as_large = (np.round(null, 10)[:, None] >= np.abs(rho)[None, :]).sum(axis=0)
+    as_large = (np.round(null, 10)[:, None] >= rho[None, :]).sum(axis=0)
     table = pd.DataFrame(pairs).reset_index(drop=True)
     return table.assign(n_genes=n_genes, spearman=rho, p=(1 + as_large) / (1 + len(null)))
 

@@ -18,6 +18,7 @@ from scsw.files import require
 _MODEL = {"cohort": "text", "arm": "text", "seed": "int64"}
 _TEST = {"p": "float64", "q": "float64", "null": "text"}
 _PAIR_OF_COHORTS = {"cohort_a": "text", "cohort_b": "text", "n_shared_donors": "int64"}
+_PAIR_OF_MODELS = {**_PAIR_OF_COHORTS, "seed_a": "int64", "seed_b": "int64"}
 _PAIR = {"candidate_a": "text", "candidate_b": "text"}
 
 # Columns that are read of gene_scores.parquet, where rows over all cells are used.
@@ -63,25 +64,45 @@ COMPONENT_STAGES = {
     **_TEST,
     **{"status": "text", "reason": "text"},
 }
+REPLICATED_CANDIDATES = {
+    **_PAIR_OF_MODELS,
+    **{"shared_start": "bool", "by": "text", "measure": "text"},
+    **{"n": "int64", "n_a": "int64", "n_b": "int64"},
+    **{"statistic": "float64", "expected": "float64"},
+    **_TEST,
+}
 REPLICATED_GENES = {
-    **_PAIR_OF_COHORTS,
-    **{"seed_a": "int64", "seed_b": "int64"},
+    **_PAIR_OF_MODELS,
     **_PAIR,
+    **{"causal_a": "bool", "causal_b": "bool"},
+    **{"shared_start": "bool", "same_coordinate": "bool"},
     **{"view": "text", "n_genes": "int64", "spearman": "float64"},
     **_TEST,
 }
 REPLICATED_PATHWAYS = {
-    **_PAIR_OF_COHORTS,
+    **_PAIR_OF_MODELS,
     **_PAIR,
-    **{"library": "text", "n_sets": "int64", "spearman": "float64"},
+    **{"shared_start": "bool", "library": "text", "n_sets": "int64", "spearman": "float64"},
     **_TEST,
 }
 REPLICATED_STAGES = {
-    **_PAIR_OF_COHORTS,
+    **_PAIR_OF_MODELS,
     **_PAIR,
     **{"cell_class": "text", "stage": "text"},
     **{"beta_a": "float64", "beta_b": "float64", "same_sign": "bool"},
     **_TEST,
+}
+REPLICATED_STAGE_RANKS = {
+    **_PAIR_OF_MODELS,
+    **{"stage": "text", "n_pairs": "int64", "n_classes": "int64", "spearman": "float64"},
+    **{"p": "float64", "p_floor": "float64", "q": "float64", "null": "text"},
+}
+REPLICATION_SUMMARY = {
+    **_PAIR_OF_COHORTS,
+    **{"level": "text", "statistic_is": "text", "statistic": "float64"},
+    **{"n": "int64", "n_models": "int64", "n_models_agree": "int64"},
+    **_TEST,
+    **{"independent": "bool", "outcome": "text"},
 }
 BIOMARKERS = {
     **{"gene": "text", "rank": "Int64", "grade": "text", "seeds": "int64"},

@@ -98,16 +98,17 @@ def strata(gene_scores: pd.DataFrame, genes: Sequence[str]) -> np.ndarray:
     """
     about = gene_scores.drop_duplicates("gene").set_index("gene").loc[list(genes)]
     n_parts = max(1, round(np.sqrt(len(genes) / STRATUM)))
-    parts = _equal_parts(about["detection_rate"].to_numpy(float), n_parts)
+    parts = equal_parts(about["detection_rate"].to_numpy(float), n_parts)
     mean_bin = about["mean_bin"].to_numpy(float)
     groups = np.zeros(len(genes), dtype=np.int64)
     for part in range(n_parts):
         own = parts == part
-        groups[own] = part * n_parts + _equal_parts(mean_bin[own], n_parts)
+        groups[own] = part * n_parts + equal_parts(mean_bin[own], n_parts)
     return groups
 
 
-def _equal_parts(values: np.ndarray, n: int) -> np.ndarray:
+def equal_parts(values: np.ndarray, n: int) -> np.ndarray:
+    """Cut values into `n` groups of nearly equal size by their order; int64, 0 is the lowest."""
     order = np.argsort(values, kind="stable")
     parts = np.empty(len(values), dtype=np.int64)
     parts[order] = np.arange(len(values)) * n // max(len(values), 1)

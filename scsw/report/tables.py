@@ -132,17 +132,17 @@ OF_REAL_MODEL = (
     "component_links/component_pathways.parquet component_links/component_stages.parquet"
 ).split()
 OF_QUANTIZED_MODEL = "prune/quantization.parquet"
+_MODELS = "cohort_a cohort_b n_shared_donors seed_a seed_b".split()
+_MATCHED = [*_MODELS, "candidate_a", "candidate_b"]
 REPLICATION = {
-    "genes": (
-        "cohort_a cohort_b n_shared_donors seed_a seed_b candidate_a candidate_b view n_genes "
-        "spearman p q null"
-    ).split(),
-    "pathways": (
-        "cohort_a cohort_b n_shared_donors candidate_a candidate_b library n_sets spearman p q null"
-    ).split(),
-    "stages": (
-        "cohort_a cohort_b n_shared_donors candidate_a candidate_b cell_class stage beta_a beta_b "
-        "same_sign p q null"
+    "candidates": [*_MODELS, *"by measure n n_a n_b statistic expected p q null".split()],
+    "genes": [*_MATCHED, *"causal_a causal_b view n_genes spearman p q null".split()],
+    "pathways": [*_MATCHED, *"library n_sets spearman p q null".split()],
+    "stages": [*_MATCHED, *"cell_class stage beta_a beta_b same_sign p q null".split()],
+    "stage_ranks": [*_MODELS, *"stage n_pairs n_classes spearman p p_floor q null".split()],
+    "summary": (
+        "cohort_a cohort_b n_shared_donors level statistic_is statistic n n_models n_models_agree "
+        "p q null independent outcome"
     ).split(),
 }
 

@@ -21,7 +21,7 @@ def test_planted_partners_are_found_with_scipys_spearman():
     a = noise("xyz", 0)
     b = noise("pqr", 1, [*GENES[20:], "OTHER"])
     b.loc[GENES[20:], "r"] += 3 * a.loc[GENES[20:], "x"]
-    b.loc[GENES[20:], "p"] -= 3 * a.loc[GENES[20:], "z"]
+    b.loc[GENES[20:], "p"] += 3 * a.loc[GENES[20:], "z"]
     table = match(a, b).set_index("candidate_a")
     assert table.loc["x", "candidate_b"] == "r" and table.loc["z", "candidate_b"] == "p"
     assert table.loc["x", "p"] == table.loc["z", "p"] == 1 / 200
@@ -30,7 +30,16 @@ def test_planted_partners_are_found_with_scipys_spearman():
     for candidate, row in table.iterrows():
         rho = spearmanr(a.loc[GENES[20:], candidate], b.loc[GENES[20:], row["candidate_b"]])
         assert row["spearman"] == pytest.approx(rho.statistic)
-    assert table.loc["z", "spearman"] < 0
+
+
+def test_an_opposite_profile_is_no_partner():
+    a, b = noise("xy", 0), noise("pq", 1)
+    b["p"] = -a["x"]
+    table = match(a, b).set_index("candidate_a")
+    assert table.loc["x", "candidate_b"] == "q" and table.loc["y", "candidate_b"] == "p"
+    assert table["p"].min() > 0.05
+    alone = match(a[["x"]], b[["p"]]).iloc[0]
+    assert alone["spearman"] == pytest.approx(-1) and alone["p"] == 1
 
 
 def test_the_null_holds_the_optimism_of_choosing_partners():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from scsw.biology.tables import BIOMARKERS, VIEW_AGREEMENT, typed
+from scsw.biology.replicate import TABLES
+from scsw.biology.tables import BIOMARKERS, REPLICATION_SUMMARY, VIEW_AGREEMENT, typed
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.report.names import AD_GENES
 from scsw.settings import validate_config
@@ -251,32 +252,54 @@ def _external(folder: Path, shape: Shape, verdicts: pd.DataFrame) -> None:
 
 
 def _replication(root: Path, shape: Shape) -> Path:
+    """Write the comparison of every two cohorts on every two of their models."""
     folder = root / "replication"
     folder.mkdir()
     rng = np.random.default_rng(5)
-    a, b = shape.cohorts[:2]
-    pair = {"cohort_a": a, "cohort_b": b, "n_shared_donors": 0, "candidate_a": "ffn_down.b0.r1.c1"}
-    pair |= {"candidate_b": "ffn_down.b0.r2.c2", "null": "gene permutation"}
-    rows = [
-        pair | {"seed_a": i, "seed_b": i, "view": view, "n_genes": 900, "spearman": r, "p": 0.1}
-        for i in shape.seeds
-        for view in ("read_in", "write_out", "direction")
-        for r in rng.uniform(-1, 1, 3)
-    ]
-    genes = pd.DataFrame(rows)
-    genes["q"] = np.where(genes["spearman"].abs() > 0.5, 0.01, 0.6)
-    genes.to_parquet(folder / "genes.parquet", index=False)
-    rows = [pair | {"library": name, "n_sets": 40, "spearman": 0.3, "p": 0.1} for name in SETS]
-    pd.DataFrame(rows).assign(q=0.2).to_parquet(folder / "pathways.parquet", index=False)
-    rows = [
-        pair | {"cell_class": kind, "stage": stage, "beta_a": x, "beta_b": y, "p": 0.1, "q": 0.2}
-        for kind in CLASSES
-        for stage in ("adnc", "braak")
-        for x, y in [rng.normal(0, 0.5, 2)]
-    ]
-    stages = pd.DataFrame(rows)
-    stages["same_sign"] = stages["beta_a"] * stages["beta_b"] > 0
-    stages.to_parquet(folder / "stages.parquet", index=False)
+    found: dict[str, list[dict]] = {name: [] for name in (*TABLES, "summary")}
+    for a, b in combinations(shape.cohorts, 2):
+        cohorts = {"cohort_a": a, "cohort_b": b, "n_shared_donors": 0}
+        for seed_a, seed_b in product(shape.seeds, shape.seeds):
+            tested = {"p": 0.1, "null": "gene permutation"}
+            own = cohorts | {"seed_a": seed_a, "seed_b": seed_b} | tested
+            pair = own | {"candidate_a": "ffn_down.b0.r1.c1", "candidate_b": "ffn_down.b0.r2.c2"}
+            pair |= dict.fromkeys("causal_a causal_b shared_start same_coordinate".split(), False)
+            found["candidates"] += [
+                own | {"shared_start": shape.one_start, "by": "coordinates", "measure": measure}
+                | {"n": 900, "n_a": 5, "n_b": 7, "expected": 0.02, "q": q}
+                | {"statistic": rng.uniform(0, 0.9)}
+                for measure, q in (("acquired_spikes", 0.01), ("growth", 0.2))
+            ]  # fmt: skip
+            found["genes"] += [
+                pair | {"view": view, "n_genes": 900, "spearman": r, "q": 0.6 - 0.59 * (r > 0.5)}
+                for view in ("read_in", "write_out")
+                for r in rng.uniform(-1, 1, 3)
+            ]
+            found["pathways"] += [
+                pair | {"library": name, "n_sets": 40, "spearman": 0.3, "q": 0.2} for name in SETS
+            ]
+            found["stages"] += [
+                pair | {"cell_class": kind, "stage": stage, "beta_a": x, "beta_b": y, "q": 0.2}
+                | {"same_sign": x * y > 0}
+                for kind in CLASSES
+                for stage in ("adnc", "braak")
+                for x, y in [rng.normal(0, 0.5, 2)]
+            ]  # fmt: skip
+            found["stage_ranks"] += [
+                own | {"stage": stage, "n_pairs": 3, "n_classes": 6, "spearman": r, "q": 0.2}
+                | {"p_floor": 0.002}
+                for stage in ("adnc", "braak")
+                for r in rng.uniform(-1, 1, 1)
+            ]  # fmt: skip
+        found["summary"] += [
+            cohorts | {"level": level, "statistic_is": "median", "statistic": 0.4, "n": 12}
+            | {"n_models": 4, "n_models_agree": 1, "p": 0.2, "q": 0.3, "null": "gene permutation"}
+            | {"independent": True, "outcome": "No agreement shown (q 0.3)."}
+            for level in ("candidates", "genes", "pathways", "stages")
+        ]  # fmt: skip
+    for name, columns in (TABLES | {"summary": REPLICATION_SUMMARY}).items():
+        table = typed(found[name], columns)
+        table.to_parquet(folder / f"{name}.parquet", index=False)
     return folder
 
 

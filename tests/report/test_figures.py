@@ -34,6 +34,11 @@ SHAPES = {
         ),
         studies=tuple(f"Study of brain bank number {i}" for i in range(9)),
     ),
+    "four cohorts": Shape(
+        seeds=(0, 1),
+        arms=(),
+        cohorts=("sea_ad_middle_temporal", "sea_ad_dlpfc", "rosmap_prefrontal", "grubman_2019"),
+    ),
     "nothing found": Shape(
         seeds=(0, 1),
         arms=("untrained",),

@@ -226,18 +226,22 @@ def test_biomarker_table_is_shown_in_its_own_order(tmp_path):
     assert html.index("APOE stands out in read-in.") < html.index("GENE1 stands out in read-in.")
 
 
-def test_replication_counts_what_agrees_in_direction(tmp_path):
+def test_replication_is_told_by_level_and_by_model(tmp_path):
     run = write_run(tmp_path, Shape(**(TINY | {"cohorts": ("simcohort", "other")})))
     tables = read_tables(
         run.folder, config=run.config, cohort=run.cohort, replication_dir=run.replication
     )
     genes = tables.replication["genes"]
-    genes["spearman"], genes["q"] = -0.9, 0.5
+    genes["q"] = 0.5
     genes.loc[genes.index[:3], "q"] = 0.01
-    genes.loc[genes.index[0], "spearman"] = 0.9
+    genes.loc[genes.index[:2], ["causal_a", "causal_b"]] = True
     module = SECTIONS["replication"][1]
-    text = module.reading(module.numbers(tables))[0]
-    assert text.startswith("Against other, 3 of 9 gene-score comparisons (1 in the same direction)")
+    numbers = module.numbers(tables)
+    said = module.reading(numbers)
+    assert said[0].startswith("simcohort and other: Spikes or hidden units: median 0.4. No agree")
+    assert "Of 3 matched pairs of candidates, 2 are causal in both cohorts" in said[1]
+    assert "simcohort seed 0 and other seed 0 pass 1 of 2 (candidates), 3 of 6 (genes)" in said[2]
+    assert [unsupported(text, numbers) for text in said] == [[], [], []]
 
 
 def test_people_of_two_cohorts_are_no_replication(tmp_path):
@@ -246,10 +250,10 @@ def test_people_of_two_cohorts_are_no_replication(tmp_path):
         run.folder, config=run.config, cohort=run.cohort, replication_dir=run.replication
     )
     module = SECTIONS["replication"][1]
-    assert "independent" not in module.reading(module.numbers(tables))[0]
+    assert "independent" not in module.reading(module.numbers(tables))[1]
     for table in tables.replication.values():
         table["n_shared_donors"] = 7
-    text = module.reading(module.numbers(tables))[0]
+    text = module.reading(module.numbers(tables))[1]
     assert "7 donors of this cohort are in other as well" in text
 
 

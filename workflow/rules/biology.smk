@@ -7,6 +7,7 @@ MAP_TABLES = ("gene_scores", "control_scores", "control_units", "donor_scores")
 CONTROL_TABLES = [f"{MODEL}/map/{name}.parquet" for name in ("control_scores", "control_units")]
 COMPONENT_TABLES = ("components", "component_effects", "component_donors")
 LINK_TABLES = ("component_pathways", "component_stages")
+REPLICATION_TABLES = "candidates genes pathways stages stage_ranks summary".split()
 
 
 rule map:
@@ -254,12 +255,25 @@ rule gather:
 
 rule replicate:
     input:
-        stages=[f"{RUN}/{cohort}/stages.parquet" for cohort in COHORTS],
-        scores=[f"{real_folders(c)[0]}/map/gene_scores.parquet" for c in COHORTS],
-        donors=[f"{RUN}/{cohort}/donors.tsv" for cohort in COHORTS],
+        gathered=[
+            f"{RUN}/{cohort}/{name}"
+            for cohort in COHORTS
+            for name in ("stages.parquet", "verdicts.parquet", "donors.tsv")
+        ],
+        models=[
+            f"{folder}/{name}"
+            for cohort in COHORTS
+            for folder in real_folders(cohort)
+            for name in (
+                "init",
+                "map/gene_scores.parquet",
+                "search/spikes.parquet",
+                "search/profiles.parquet",
+            )
+        ],
         gene_sets=GENE_SETS,
     output:
-        tables=[f"{RUN}/replication/{name}.parquet" for name in ("genes", "pathways", "stages")],
+        tables=[f"{RUN}/replication/{name}.parquet" for name in REPLICATION_TABLES],
         provenance=provenance(f"{RUN}/replication", "replicate"),
     log:
         f"{RUN}/logs/replicate.log",
@@ -267,12 +281,20 @@ rule replicate:
         "../../envs/scsw.yaml"
     resources:
         gpu=0,
-        runtime=60,
+        mem_mb=16000,
+        runtime=480,
     params:
         folders=[f"{RUN}/{cohort}" for cohort in COHORTS],
         seeds=json.dumps({cohort: seeds(cohort) for cohort in COHORTS}),
         out=lambda w, output: os.path.dirname(output.tables[0]),
-        config=settings("replicate", "enrich"),
+        config=json.dumps(
+            json.loads(settings("replicate", "enrich"))
+            | {
+                "search": {"spike_ratio": CONFIG["search"]["spike_ratio"]},
+                "statistics": {"alpha": CONFIG["statistics"]["alpha"]},
+            },
+            sort_keys=True,
+        ),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.replicate"),
     shell:

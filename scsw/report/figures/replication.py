@@ -1,4 +1,4 @@
-"""Replication: whether genes, pathways and stage slopes agree between cohorts."""
+"""Replication: whether candidates, genes, pathways and stage slopes agree between cohorts."""
 
 from __future__ import annotations
 
@@ -11,91 +11,126 @@ from matplotlib.lines import Line2D
 from scsw.report import style, words
 from scsw.report.tables import Tables
 
-VIEWS = {"read_in": "read-in genes", "write_out": "write-out genes", "direction": "direction genes"}
+LEVELS = {"candidates": "Candidates", "genes": "Genes", "pathways": "Gene sets", "stages": "Stages"}
+TABLES = {"candidates": "candidates", "genes": "genes", "pathways": "pathways"}
+TABLES["stages"] = "stage_ranks"
+KINDS = {  # column that tells the kinds of a level apart, and their names
+    "candidates": ("measure", {"acquired_spikes": "acquired spikes shared", "growth": "growth of "
+                               "spike ratios", "profile": "|r| of unit profiles"}),
+    "genes": ("view", {"read_in": "read-in", "write_out": "write-out"}),
+    "pathways": ("library", {}),
+    "stages": ("stage", {"adnc": "ADNC", "braak": "Braak", "thal": "Thal", "cerad": "CERAD",
+                         "cognition": "cognition", "cps": "CPS"}),
+}  # fmt: skip
+ROW, SCATTER, MOST_KINDS = 12, 62, 6  # mm of a pair of cohorts, mm of the slopes, kinds in a key
 
 
 def draw(t: Tables) -> Figure:
-    """Draw rank correlations of gene and pathway scores, and slopes of one against the other."""
-    rows = correlation_rows(t.replication["genes"], t.replication["pathways"])
-    stages = t.replication["stages"]
-    if not rows and stages.empty:
+    """Draw every test by level (columns) and pair of cohorts (rows), and the slopes below."""
+    summary = t.replication["summary"]
+    if summary.empty:
         return style.placard("Nothing could be compared with another cohort.")
     alpha = t.config["statistics"]["alpha"]
-    fig = style.new_figure(style.DOUBLE, max(28 + 3.2 * style.ROW * len(rows), 75))
-    axes = fig.subplots(1, 2, width_ratios=[1.2, 1])
-    _correlations(axes[0], rows, alpha)
-    style.panel_letter(axes[0], "a", "Gene and gene-set scores")
-    classes = _slopes(axes[1], stages, alpha)
-    style.panel_letter(axes[1], "b", "Stage slopes")
-    fig.legend(handles=_key(alpha), loc="outside lower center", ncols=2)
-    if classes:
-        fig.legend(handles=classes, loc="outside center right", title="cell class")
+    pairs = list(summary[["cohort_a", "cohort_b"]].drop_duplicates().itertuples(index=False))
+    slopes = t.replication["stages"].dropna(subset=["beta_a", "beta_b"])
+    keys = 5 + style.ROW * (1 + max(len(_kinds(t, level)) for level in LEVELS))
+    top = 20 + keys + ROW * len(pairs)
+    heights = [top, SCATTER] if len(slopes) else [top]
+    fig = style.new_figure(style.DOUBLE, sum(heights) + 8)
+    grid = fig.add_gridspec(len(heights), 1, height_ratios=heights)
+    axes = grid[0].subgridspec(1, len(LEVELS)).subplots(sharey=True)
+    for place, (ax, (level, name)) in enumerate(zip(axes, LEVELS.items(), strict=True)):
+        _level(ax, t, level, pairs, alpha)
+        style.panel_letter(ax, "abcd"[place], name)
+    axes[0].set_yticks(range(len(pairs)), [_pair(*pair) for pair in pairs])
+    axes[0].set_ylim(len(pairs) - 0.5, -0.5)
+    if len(slopes):
+        panel, beside = grid[1].subgridspec(1, 2, width_ratios=[1, 1]).subplots()
+        style.panel_letter(panel, "e", "Stage slopes of matched candidates")
+        classes = _slopes(panel, slopes, alpha)
+        beside.set_axis_off()
+        beside.legend(handles=classes, loc="center left", title="cell class", ncols=2)
+    fig.legend(handles=_key(alpha), loc="outside lower center", ncols=3)
     return fig
 
 
-def correlation_rows(genes: pd.DataFrame, pathways: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return ``spearman, q`` of each pair of cohorts and view or library, keyed by its label."""
-    rows = {}
-    for (a, b, view), table in genes.groupby(["cohort_a", "cohort_b", "view"]):
-        rows[f"{_pair(a, b)}\n{VIEWS.get(view, view)}"] = table[["spearman", "q"]]
-    for (a, b, library), table in pathways.groupby(["cohort_a", "cohort_b", "library"]):
-        rows[f"{_pair(a, b)}\n{words.shortened(library, 20)} sets"] = table[["spearman", "q"]]
-    return rows
+def points(t: Tables, level: str) -> pd.DataFrame:
+    """Return ``cohort_a, cohort_b, kind, value, expected, q`` of every test of a level."""
+    table = t.replication[TABLES[level]]
+    value = "statistic" if level == "candidates" else "spearman"
+    expected = table["expected"] if level == "candidates" else np.nan
+    known = table.assign(kind=table[KINDS[level][0]], value=table[value], expected=expected)
+    known = known.dropna(subset=["value"])
+    return known[["cohort_a", "cohort_b", "kind", "value", "expected", "q"]]
+
+
+def _kinds(t: Tables, level: str) -> dict[str, str]:
+    """Return the kinds of a level that have a test, with their names, at most `MOST_KINDS`."""
+    names = KINDS[level][1]
+    found = points(t, level)["kind"].astype(str).unique()
+    order = [kind for kind in names if kind in found] + sorted(set(found) - set(names))
+    return {kind: names.get(kind, words.shortened(kind, 18)) for kind in order[:MOST_KINDS]}
 
 
 def _pair(first: str, second: str) -> str:
-    return f"{words.shortened(first, 16)} – {words.shortened(second, 16)}"
+    return f"{words.shortened(first, 16)}\n{words.shortened(second, 16)}"
+
+
+def _level(ax: Axes, t: Tables, level: str, pairs: list[tuple[str, str]], alpha: float) -> None:
+    """Draw each test as one point, filled where q is within `alpha`."""
+    table, kinds = points(t, level), _kinds(t, level)
+    ax.axvline(0, color="black", linewidth=0.4)
+    for place, (a, b) in enumerate(pairs):
+        own = table[(table["cohort_a"] == a) & (table["cohort_b"] == b)]
+        if own.empty:
+            ax.text(0, place, "not testable", ha="center", va="center", bbox=style.PAPER)
+        for k, shift in enumerate(style.spread(len(kinds), 0.8)):
+            rows = own[own["kind"] == list(kinds)[k]]
+            look = {"color": style.GREY, "linewidth": 1.2}
+            for value in rows["expected"].dropna():
+                ax.plot([value] * 2, place + shift + np.array([-0.06, 0.06]), **look)
+            colour, marker = style.COLOURS[k], style.MARKERS[k]
+            for kept, fill in ((rows["q"] <= alpha, colour), (~(rows["q"] <= alpha), "white")):
+                look = {"markerfacecolor": fill, "markeredgecolor": colour, "markersize": 3.5}
+                values = rows.loc[kept, "value"]
+                ax.plot(values, np.full(len(values), place + shift), marker, **look)
+    for between in range(1, len(pairs)):
+        ax.axhline(between - 0.5, color=style.LIGHT, linewidth=0.6)
+    ax.set_xlim(-1.08, 1.08)
+    ax.set_xticks([-1, 0, 1], ["\N{MINUS SIGN}1", "0", "1"])
+    ax.set_xlabel("statistic" if level == "candidates" else "Spearman correlation")
+    handles = [
+        Line2D([], [], marker=style.MARKERS[k], color=style.COLOURS[k], linestyle="none",
+               markersize=3.5, label=name)
+        for k, name in enumerate(kinds.values())
+    ]  # fmt: skip
+    if handles:
+        below = (0.5, -7 / (12 + ROW * len(pairs)))  # under the axis label, whatever the height
+        ax.legend(handles=handles, loc="upper center", bbox_to_anchor=below, handletextpad=0.2)
 
 
 def _key(alpha: float) -> list[Line2D]:
     look = {"marker": "o", "linestyle": "none", "markeredgecolor": "black", "markersize": 3.5}
+    null = {"color": style.GREY, "marker": "|", "linestyle": "none"}
     return [
-        Line2D([], [], markerfacecolor=style.GREY, label=f"q < {alpha:g}", **look),
-        Line2D([], [], markerfacecolor="white", label=f"q ≥ {alpha:g}", **look),
+        Line2D([], [], markerfacecolor=style.GREY, label=f"q ≤ {alpha:g}", **look),
+        Line2D([], [], markerfacecolor="white", label=f"q > {alpha:g}", **look),
+        Line2D([], [], label="mean of the null", **null),
     ]
 
 
-def _correlations(ax: Axes, rows: dict[str, pd.DataFrame], alpha: float) -> None:
-    """Draw each pair of candidates as one point, filled where q is below `alpha`."""
-    ax.set_xlim(-1, 1)
-    ax.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
-    ax.axvline(0, color="black", linewidth=0.4)
-    ax.set_xlabel("Spearman correlation")
-    for place, table in enumerate(rows.values()):
-        shifts = style.spread(len(table), 0.7)
-        for kept, fill in ((table["q"] < alpha, style.COLOURS[0]), (table["q"] >= alpha, "white")):
-            ax.plot(
-                table.loc[kept, "spearman"],
-                (place + shifts)[kept.to_numpy()],
-                "o",
-                markersize=3.5,
-                markerfacecolor=fill,
-                markeredgecolor="black",
-                markeredgewidth=0.5,
-                clip_on=False,
-            )
-    ax.set_yticks(range(len(rows)), list(rows))
-    ax.set_ylim(max(len(rows), 1) - 0.5, -0.5)
-    if not rows:
-        ax.text(0, 0, "nothing compared", ha="center", va="center")
-
-
-def _slopes(ax: Axes, stages: pd.DataFrame, alpha: float) -> list[Line2D]:
+def _slopes(ax: Axes, known: pd.DataFrame, alpha: float) -> list[Line2D]:
     """Draw the slopes and return the key of their cell classes."""
-    known = stages.dropna(subset=["beta_a", "beta_b"])
     ax.set_xlabel("slope in the first cohort")
     ax.set_ylabel("slope in the second cohort")
     ax.axhline(0, color="black", linewidth=0.4)
     ax.axvline(0, color="black", linewidth=0.4)
-    if known.empty:
-        ax.text(0.5, 0.5, "nothing compared", ha="center", transform=ax.transAxes)
-        return []
     reach = 1.1 * max(float(np.abs(known[["beta_a", "beta_b"]]).to_numpy().max()), 1e-6)
     ax.plot([-reach, reach], [-reach, reach], color=style.LIGHT, linestyle="--", linewidth=0.7)
     handles = []
     for place, (cell_class, rows) in enumerate(known.groupby("cell_class", observed=True)):
         colour, marker = style.COLOURS[place % 8], style.MARKERS[place % 8]
-        for kept, fill in ((rows["q"] < alpha, colour), (rows["q"] >= alpha, "white")):
+        for kept, fill in ((rows["q"] <= alpha, colour), (~(rows["q"] <= alpha), "white")):
             ax.plot(
                 rows.loc[kept, "beta_a"],
                 rows.loc[kept, "beta_b"],
