@@ -5,6 +5,7 @@ import torch
 from scipy.stats import hypergeom, spearmanr
 
 from scsw.biology.spike_agreement import acquired_agreement, profile_rows, start_digest
+from scsw.biology.view_agreement import equal_parts
 
 RULE = 100.0
 
@@ -35,9 +36,13 @@ def test_acquired_spikes_and_growth_against_scipy():
     spikes, growth = table.loc["acquired_spikes"], table.loc["growth"]
     assert spikes[["n", "n_a", "n_b"]].tolist() == [300, 6, 7]
     assert spikes["statistic"] == pytest.approx(4 / 6)
-    # Starts do not matter to what was acquired here, so the null is nearly hypergeometric.
-    assert spikes["expected"] * 6 == pytest.approx(6 * 7 / 300, abs=0.1)
-    assert hypergeom.sf(3, 300, 6, 7) < 1e-4 and spikes["p"] == 1 / 2000
+    # In each of the 20 groups of like start the overlap is hypergeometric.
+    of_a, of_b = (
+        np.bincount(equal_parts(start, 20)[table["ratio"] >= RULE], minlength=20)
+        for table in (a, b)
+    )
+    assert spikes["expected"] * 6 == pytest.approx((of_a * of_b / 15).sum(), abs=0.06)
+    assert hypergeom.sf(3, 300, 6, 7) < 1e-4 and spikes["p"] < 0.005
     expected = spearmanr(
         np.log(a["ratio"] / a["start_ratio"]), np.log(b["ratio"] / b["start_ratio"])
     )
