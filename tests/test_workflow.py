@@ -54,7 +54,7 @@ TINY = {
     "prune": {"n_controls": 79, "control_scope": "all_blocks", "shards": 2, **FEW},
     "quantize": {"bits": [4], "block_sizes": [16, 0], "random_draws": 1},
     "statistics": {"bootstrap": 300},
-    "map": {"min_cells": 5, "n_controls": 20, "n_write_out_controls": 10},
+    "map": {"min_cells": 5, "n_controls": 20, "n_write_out_controls": 20},
     "enrich": {
         "gene_sets": ["resources/gene_sets/hallmark.gmt"],
         "min_size": 3,

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from scsw.biology.unit_null import FEWEST_UNITS
+
 SHARE_OF_BLOCK = 0.25  # of a block's units, the nearest are the null of a unit's p
 ROWS_OF_ALIKE = 8  # output channels that each unit like a candidate's writes into
 UNITS = "candidate_id view control distance in_unit_p l2_ratio linearity".split()
@@ -48,8 +50,9 @@ class Alike:
 def read_in_controls(candidates: pd.DataFrame, alike: Alike, n_controls: int) -> pd.DataFrame:
     """Choose the hidden units that each candidate's unit is compared with.
 
-    First the nearest quarter of its own block, which are the null of ``unit_p``; then the nearest
-    of all other units of the model, until there are `n_controls`.
+    First the nearest quarter of its own block (in a small block the fewest that can be tested),
+    which are the null of ``unit_p``; then the nearest of all other units of the model, until there
+    are `n_controls`.
 
     Parameters
     ----------
@@ -71,7 +74,7 @@ def read_in_controls(candidates: pd.DataFrame, alike: Alike, n_controls: int) ->
         order, distance = alike.nearest(c.block, c.column)
         order = np.array([unit for unit in order if unit not in taken], int)
         own_block = order[alike.block[order] == c.block]
-        first = own_block[: max(1, int(SHARE_OF_BLOCK * (alike.block == c.block).sum()))]
+        first = own_block[: max(FEWEST_UNITS, int(SHARE_OF_BLOCK * (alike.block == c.block).sum()))]
         others = order[~np.isin(order, first)]
         for place, unit in enumerate([*first, *others][:n_controls]):
             block, column = int(alike.block[unit]), int(alike.column[unit])
@@ -91,10 +94,11 @@ def write_out_controls(
 ) -> pd.DataFrame:
     """Choose the edits that each candidate's is compared with.
 
-    Half are the candidate's own token-wise change made to other output channels, which are the
-    null of ``unit_p``; the others are the change of units of its block that are like its own, each
-    made to a few channels and scaled to the candidate's L2. Channels are drawn at random from those
-    of no candidate of the block, alike for all candidates, so that edits are shared.
+    Half, and at least the fewest that can be tested, are the candidate's own token-wise change
+    made to other output channels, which are the null of ``unit_p``; the others are the change of
+    units of its block that are like its own, each made to a few channels and scaled to the
+    candidate's L2. Channels are drawn at random from those of no candidate of the block, alike for
+    all candidates, so that edits are shared.
 
     Parameters
     ----------
@@ -146,7 +150,7 @@ def _edits(
     """Yield ``row, column, distance, own unit`` of a candidate's controls, best first."""
     same = candidates[candidates["block"] == c.block]
     free = np.setdiff1d(np.arange(n_rows), same["row"])
-    n_own = min(free.size, -(-n_controls // 2))
+    n_own = min(free.size, n_controls, max(FEWEST_UNITS, n_controls // 2))
 
     def drawn(column: int, n: int) -> list[int]:
         rng = np.random.default_rng([seed, c.block, column])

@@ -12,7 +12,9 @@ UNIT_NULL = {
     "write_out": "the same change made to other output channels (equal L2), pooled over channels "
     "and genes (unit-level)",
 }
-_FEWEST_UNITS = 5
+# A unit that is like n others is the most extreme of all once in n + 1 times, and then most of its
+# genes are as well; with 19 that is 1 in 20.
+FEWEST_UNITS = 19
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ def against_units(own: np.ndarray, others: np.ndarray) -> AgainstUnits:
     Returns
     -------
     AgainstUnits
-        All NaN with fewer than 5 controls or where genes could not be matched.
+        All NaN with fewer than 19 controls or where genes could not be matched.
     """
     n, n_genes = others.shape
     nothing = np.full(n_genes, np.nan)
-    if n < _FEWEST_UNITS or not n_genes or np.isnan(own).any():
+    if n < FEWEST_UNITS or not n_genes or np.isnan(own).any():
         return AgainstUnits(nothing, nothing, nothing, nothing, n)
     every = np.vstack([own, others])
     z = _relative_differences(every)

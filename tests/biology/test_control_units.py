@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 from scsw.biology.cell_sample import spread_cells
 from scsw.biology.control_units import Alike, read_in_controls, write_out_controls
 
-N_BLOCKS, N_UNITS, N_ROWS = 3, 40, 16
+N_BLOCKS, N_UNITS, N_ROWS = 3, 100, 64
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def family(*places):
 def test_units_of_the_block_come_first_and_the_nearest_before_others(units):
     alike, firing, activation, _ = units
     candidates = family((1, 2, 5, 1.0), (1, 3, 5, 1.0), (1, 3, 9, -1.0))
-    table = read_in_controls(candidates, alike, 60)
-    assert (table.groupby("candidate_id").size() == 60).all()
+    table = read_in_controls(candidates, alike, 150)
+    assert (table.groupby("candidate_id").size() == 150).all()
     assert not set(table["control"]) & {"read_in.b1.c5", "read_in.b1.c9"}
     own = table[table["candidate_id"] == "ffn_down.b1.r2.c5"].reset_index(drop=True)
     null = own[own["in_unit_p"]]
@@ -52,13 +52,22 @@ def test_a_small_model_gives_the_units_that_it_has(units):
     assert len(table) == N_BLOCKS * N_UNITS - 1 and table["control"].is_unique
 
 
+def test_a_small_block_gives_the_fewest_that_can_be_tested(units):
+    rng = np.random.default_rng(0)
+    small = Alike(*rng.uniform(size=(2, N_BLOCKS, 40)))
+    candidates = family((1, 2, 5, 1.0))
+    assert read_in_controls(candidates, small, 60)["in_unit_p"].sum() == 19
+    size = np.ones((N_BLOCKS, 40))
+    assert write_out_controls(candidates, small, size, 30, 20, seed=0)["in_unit_p"].sum() == 19
+
+
 def test_edits_have_the_candidates_l2_and_leave_its_row(units):
     alike, _, _, size = units
     candidates = family((1, 2, 5, -0.5), (1, 3, 5, 2.0), (0, 3, 9, 1.0))
-    table = write_out_controls(candidates, alike, size, N_ROWS, 20, seed=0)
-    assert (table.groupby("candidate_id").size() == 20).all()
+    table = write_out_controls(candidates, alike, size, N_ROWS, 60, seed=0)
+    assert (table.groupby("candidate_id").size() == 60).all()
     own = table[table["candidate_id"] == "ffn_down.b1.r2.c5"]
-    assert own["in_unit_p"].sum() == 10 and own.loc[own["in_unit_p"], "column"].eq(5).all()
+    assert own["in_unit_p"].sum() == 30 and own.loc[own["in_unit_p"], "column"].eq(5).all()
     assert not own["row"].isin([2, 3]).any() and (own["block"] == 1).all()
     assert not own["column"].eq(7).any()  # a silent unit changes nothing
     own_size = 0.5 * size[1, 5]
@@ -68,9 +77,9 @@ def test_edits_have_the_candidates_l2_and_leave_its_row(units):
     shared = table[table["candidate_id"] == "ffn_down.b1.r3.c5"]
     assert shared["control"].tolist() == own["control"].tolist()
     assert shared["l2_ratio"].to_numpy() == pytest.approx(4)
-    again = write_out_controls(candidates, alike, size, N_ROWS, 20, seed=0)
+    again = write_out_controls(candidates, alike, size, N_ROWS, 60, seed=0)
     pd.testing.assert_frame_equal(table, again)
-    assert not table.equals(write_out_controls(candidates, alike, size, N_ROWS, 20, seed=1))
+    assert not table.equals(write_out_controls(candidates, alike, size, N_ROWS, 60, seed=1))
 
 
 def test_cells_are_taken_in_turn_from_donors_and_types():

@@ -16,7 +16,7 @@ from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
-FEW = {"n_controls": 20, "n_write_out_controls": 10}
+FEW = {"n_controls": 20, "n_write_out_controls": 20}
 MAP = section_settings("map", {"min_cells": 5, "matched_genes": 20, **FEW})
 STATISTICS = section_settings("statistics", {"bootstrap": 300})
 CPU = torch.device("cpu")

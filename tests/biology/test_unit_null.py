@@ -10,18 +10,18 @@ from scsw.biology.unit_null import against_units
 
 def test_the_statistic_is_the_relative_difference_and_p_the_share_of_the_pool():
     rng = np.random.default_rng(0)
-    own, others = rng.normal(size=30), rng.normal(size=(8, 30))
+    own, others = rng.normal(size=30), rng.normal(size=(20, 30))
     found = against_units(own, others)
     every = np.vstack([own, others])
     t = np.empty_like(every)
-    for row in range(9):
+    for row in range(21):
         rest = np.delete(every, row, axis=0)
         sd = rest.std(0, ddof=1)
         t[row] = (every[row] - rest.mean(0)) / (sd + np.median(sd))
     assert found.z == pytest.approx(t[0])
-    expected = [(1 + (np.abs(t[1:]) >= abs(x)).sum()) / (1 + 8 * 30) for x in t[0]]
+    expected = [(1 + (np.abs(t[1:]) >= abs(x)).sum()) / (1 + 20 * 30) for x in t[0]]
     assert found.p == pytest.approx(expected)
-    assert found.mean == pytest.approx(others.mean(0)) and found.n == 8
+    assert found.mean == pytest.approx(others.mean(0)) and found.n == 20
 
 
 def test_a_unit_like_its_controls_keeps_the_level():
@@ -43,12 +43,12 @@ def test_genes_that_every_unit_reads_are_not_the_candidates_own():
 
 
 def test_silent_units_and_few_controls():
-    nothing = against_units(np.zeros(30), np.zeros((9, 30)))
+    nothing = against_units(np.zeros(30), np.zeros((19, 30)))
     assert (nothing.z == 0).all() and (nothing.p == 1).all()
     own = np.zeros(30)
     own[3] = 5
-    alone = against_units(own, np.zeros((9, 30)))  # no other unit differs anywhere
+    alone = against_units(own, np.zeros((19, 30)))  # no other unit differs anywhere
     assert np.isfinite(alone.z).all()
-    few = against_units(own, np.zeros((4, 30)))
-    assert np.isnan(few.p).all() and few.n == 4
-    assert np.isnan(against_units(np.full(30, np.nan), np.zeros((9, 30))).p).all()
+    few = against_units(own, np.zeros((18, 30)))
+    assert np.isnan(few.p).all() and few.n == 18
+    assert np.isnan(against_units(np.full(30, np.nan), np.zeros((19, 30))).p).all()
