@@ -39,7 +39,9 @@ SIZES = {
     "full": {"d": 512, "heads": 8, "blocks": 12, "tokens": 1200, "cells": 32},
 }
 ROUNDS = 3
-RERUN = 4  # edits of a group that the peer reruns; its time per edit is the same for all
+PER_BLOCK = {"cuda": 128, "cpu": GROUP}  # `scsw prune` has 1,000 and more
+# Edits of a group, and in all, that the peer reruns; its time per edit is the same for all.
+RERUN, MOST_RERUNS = 4, 192
 
 
 def stock_model(size: dict[str, int]) -> nn.Module:
@@ -119,8 +121,10 @@ def contest(name: str, device: torch.device) -> None:
     stock = stock_model(size).to(device)
     packed = cells_like(size["tokens"], size["cells"], 0)
     batch = packed.padded(PAD, -2).to(device)
-    groups = groups_of_edits(random_edits(size, 4 * GROUP if device.type == "cuda" else GROUP))
-    few = [edit for group in groups for edit in group[:: GROUP // RERUN]]
+    groups = groups_of_edits(random_edits(size, PER_BLOCK[device.type]))
+    edits = [edit for group in groups for edit in group]
+    step = max(GROUP // RERUN, len(edits) // MOST_RERUNS)
+    few = edits[::step]
     ours = exchange_layers(stock_model(size)).to(device)
 
     def peer(half: bool, edits: list[Edit]) -> Tensor:
@@ -155,8 +159,7 @@ def contest(name: str, device: torch.device) -> None:
     with torch.no_grad():
         base = double(batch.genes, batch.values, batch.padding, CLS=True)["cls_output"]
     true = nll_change(base, rerun(double, batch, few) - base, batch.labels)
-    places = np.arange(0, len(groups) * GROUP, GROUP // RERUN)
-    found = nll_change(base, suffix(ours, packed, groups, device)[places], batch.labels)
+    found = nll_change(base, suffix(ours, packed, groups, device)[::step], batch.labels)
     batch.values = batch.values.float()
     with torch.no_grad(), torch.autocast("cuda", torch.float16, enabled=on_gpu):
         intact = stock(batch.genes, batch.values, batch.padding, CLS=True)["cls_output"]

@@ -1,6 +1,6 @@
 """Fine-tune on one GPU and on several of one host, with the same cells per step.
 
-    python -m benchmarks.model --gpus 2 [--tokens 1200 3000] [--rates-only]
+    python -m benchmarks.model --gpus 2 [--tokens 1200 3000] [--only rates | losses]
 
 Each run is the command ``scsw finetune`` on a cohort file, its loader included: 12 x 512 x 8,
 vocabulary 60,697, dropout 0.2, cells of 40 to 100 % of the longest length. Rates are real tokens
@@ -145,12 +145,13 @@ def losses(folder: Path, tokens: int, gpus: int) -> None:
         print(f"    {n} GPUs, killed and resumed: {apart(whole[n], resumed)}", flush=True)
 
 
-def main(sizes: list[int], gpus: int, rates_only: bool) -> None:
+def main(sizes: list[int], gpus: int, only: str | None) -> None:
     print(f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}, torch", torch.__version__)
     for tokens in sizes:
         print(f"== {CELLS[tokens]} cells a step of up to {tokens} tokens", flush=True)
         with tempfile.TemporaryDirectory() as temporary:
             write_cohort(Path(temporary), tokens)
-            speeds(Path(temporary), tokens, gpus)
-            if tokens == sizes[0] and not rates_only:
+            if only != "losses":
+                speeds(Path(temporary), tokens, gpus)
+            if tokens == sizes[0] and only != "rates":
                 losses(Path(temporary), tokens, gpus)

@@ -1,6 +1,6 @@
 """Time scsw's packed forward pass and training step against the stock scGPT model.
 
-    python -m benchmarks.model [--tokens 1200 3000] [--cpu | --gpus 2 [--rates-only]]
+    python -m benchmarks.model [--tokens 1200 3000] [--cpu | --gpus 2 [--only rates | losses]]
 
 Both sides have the same weights (12 x 512 x 8, vocabulary 60,697) and see the same cells, of which
 30 % of the tokens would be padding. *Stock* is the untouched ``scgpt.model.TransformerModel`` on
@@ -308,9 +308,9 @@ if __name__ == "__main__":
     parser.add_argument("--tokens", type=int, nargs="+", default=[1200, 3000], choices=list(CELLS))
     parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--gpus", type=int, default=1)
-    parser.add_argument("--rates-only", action="store_true", help="with --gpus: no losses")
+    parser.add_argument("--only", choices=["rates", "losses"], help="with --gpus")
     given = parser.parse_args()
     if given.gpus > 1:
-        devices.main(given.tokens, given.gpus, given.rates_only)
+        devices.main(given.tokens, given.gpus, given.only)
     else:
         main(given.tokens, torch.device("cpu" if given.cpu else "cuda"))

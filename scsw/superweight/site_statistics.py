@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -122,8 +122,8 @@ class SiteStatistics:
     top
         Cells whose largest channel this is, shape (channels,).
     histogram
-        Counts of |x|, int32 or int64, shape (channels, ``BINS + 2``); without moments those of all
-        channels together, shape (1, ``BINS + 2``).
+        Counts of |x|, shape (channels, ``BINS + 2``); without moments those of all channels
+        together, shape (1, ``BINS + 2``).
     powers
         Sums of x, x², x³, x⁴ and |x|, float64, shape (5, channels).
     zeros
@@ -238,18 +238,10 @@ class SiteStatistics:
         finish([self], n_tokens)
         return self
 
-    def _take(self, state: dict[str, np.ndarray], used_bins: np.ndarray) -> None:
-        """Take over what `finish` has brought to the CPU, and the histogram."""
-        bins = slice(used_bins.min(initial=_WIDTH), used_bins.max(initial=0) + 1)
-        counts, n_counted = self._all_counts()[bins], self.n_tokens
-        if not self._moments:
-            n_counted *= counts.shape[1]
-            counts = counts.sum(1, keepdim=True)
-        counts = counts.cpu().numpy()
-        histogram = np.zeros((_WIDTH, counts.shape[1]), counts.dtype)
-        histogram[bins] = counts
-        histogram[0] -= counts.sum(0) - n_counted  # the padding
-        self.histogram = histogram.T
+    def _take(self, state: dict[str, np.ndarray], counts: np.ndarray) -> None:
+        """Take over what `finish` has brought to the CPU; `counts` are those of all channels."""
+        self._site_counts = counts
+        self._site_counts[0] -= counts.sum() - self.n_tokens * self._counts.shape[1]  # the padding
         for name in ("max", "max_cell", "max_token", "top", "powers", "zeros"):
             setattr(self, name, state[name])
         self.groups, first = {}, 0
@@ -260,22 +252,37 @@ class SiteStatistics:
             first += n
         if self._special:
             self.groups["token"] = {key: state[f"kind_{key}"] for key in ("max", "sum", "tokens")}
-        del self._state, self._counts, self._earlier
+        # The histograms stay on the device, from which a quantile is brought faster than they are.
+        self._counts = self._all_counts() if self._moments else None
+        del self._state, self._earlier
+
+    @cached_property
+    def _real_counts(self) -> Tensor:
+        """Counts of |x| over real tokens, on the device, shape (``BINS + 2``, channels)."""
+        counts = self._counts.long()
+        counts[0] -= counts.sum(0) - self.n_tokens  # the padding
+        return counts
+
+    @property
+    def histogram(self) -> np.ndarray:
+        """Counts of |x| over real tokens, int64; see the class."""
+        if self._counts is None:
+            return self._site_counts[None]
+        return self._real_counts.t().cpu().numpy()
 
     def site_median(self) -> float:
         """Median of |x| over real tokens and channels (positive entries where asked for).
 
         Where most entries are 0, it is that of the others: a spike among zeros is a spike.
         """
-        counts = self.histogram.sum(0)
+        counts = self._site_counts
         if self.positive_only or histogram_quantile(counts, 0.5) == 0:
-            counts[0] = 0
+            counts = np.concatenate([[0], counts[1:]])
         return histogram_quantile(counts, 0.5)
 
     def quantile(self, q: float) -> np.ndarray:
         """Quantile of |x| of each channel over real tokens."""
-        rows = np.ascontiguousarray(self.histogram)
-        return np.array([histogram_quantile(row, q) for row in rows])
+        return histogram_quantiles(self._real_counts, q).cpu().numpy()
 
     def mean(self) -> np.ndarray:
         """Signed mean of x of each channel over real tokens."""
@@ -320,10 +327,10 @@ def finish(sites: Sequence[SiteStatistics], n_tokens: int) -> None:
         Real tokens of all batches.
     """
     states = iter(to_numpy([value for site in sites for value in site._state.values()]))
-    used = to_numpy([site._all_counts().any(1) for site in sites])
-    for site, bins in zip(sites, used, strict=True):
+    counts = to_numpy([site._all_counts().sum(1) for site in sites])
+    for site, own in zip(sites, counts, strict=True):
         site.n_tokens = n_tokens
-        site._take({name: next(states) for name in site._state}, np.flatnonzero(bins))
+        site._take({name: next(states) for name in site._state}, own)
 
 
 def add_batch(
@@ -439,19 +446,31 @@ def bin_of(size: Tensor) -> Tensor:
 
 def histogram_quantile(counts: np.ndarray, q: float) -> float:
     """Quantile of a histogram, interpolated within its bin; 0 if it is empty."""
-    total = counts.sum()
-    if total == 0:
-        return 0.0
-    cumulative = np.cumsum(counts)
-    index = int(np.searchsorted(cumulative, q * total))
-    if index == 0:
-        return 0.0
-    before = cumulative[index - 1]
-    within = (q * total - before) / counts[index]
-    low, high = _edge(index), _edge(index + 1)
-    return float(low + within * (high - low))
+    return float(histogram_quantiles(torch.from_numpy(counts)[:, None], q)[0])
 
 
-def _edge(index: int) -> float:
-    octave, part = divmod(min(index, BINS + 1) - 1, _PER_OCTAVE)
+def histogram_quantiles(counts: Tensor, q: float) -> Tensor:
+    """Quantile of each of several histograms, float64, shape (channels,).
+
+    Parameters
+    ----------
+    counts
+        Integers, shape (``BINS + 2``, channels).
+    q
+        0 to 1.
+    """
+    total = counts.sum(0)
+    cumulative = counts.cumsum(0)
+    index = (cumulative < q * total.double()).sum(0).clamp(max=len(counts) - 1)
+    before, own = ((x.gather(0, index[None])[0]).double() for x in (cumulative - counts, counts))
+    edges = torch.tensor(_edges(), dtype=torch.float64, device=counts.device)
+    low, high = edges[index], edges[index + 1]
+    found = low + (q * total.double() - before) / own * (high - low)
+    return torch.where((index == 0) | (total == 0), 0.0, found)
+
+
+@cache
+def _edges() -> np.ndarray:
+    """Lower edge of each bin, and the upper one of the last, which is that of all bins."""
+    octave, part = np.divmod(np.minimum(np.arange(BINS + 3), BINS + 1) - 1, _PER_OCTAVE)
     return 2.0 ** (octave - _OCTAVES) * (1 + part / _PER_OCTAVE)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -167,29 +166,28 @@ def _block(here: _Block, change: Tensor | None, intact: Intact, only_first: bool
     """
     block, layer = here.intact, here.layer
     width = layer.linear1.in_features
-    run = _as_it_is if block.lse is None else _compiled
+    norm, relu = (norm_difference, relu_difference) if block.lse is None else _kernels()
     rows = intact.first if only_first else slice(None)
     if change is not None:
         heads = _attention(here, change, intact, only_first)
-        attended = linear_difference(layer.self_attn.out_proj, heads)
-        change = run(norm_difference)(block.norm1.at(rows), change[:, rows], attended)
+        total = linear_difference(layer.self_attn.out_proj, heads, onto=change[:, rows])
+        change = norm(block.norm1.at(rows), total)
     elif any(edit.before_mlp for edit in here.group):
         total = here.zeros(width)[:, rows]
         weight = layer.self_attn.out_proj.weight
         for place, edit in here.of("attn_out"):
             values = (edit.scale - 1) * block.heads[rows, edit.column] + edit.offset
             total[place, :, edit.row] += weight[edit.row, edit.column] * values
-        change = norm_difference(block.norm1.at(rows), total)
+        change = norm(block.norm1.at(rows), total)
         _add_norm(change, here.of("norm1_gamma", "norm1_beta"), block.norm1, rows)
     if change is None:
         hidden, output = None, here.zeros(width)[:, rows]
     else:
         before = linear_difference(layer.linear1, change)
-        hidden = run(relu_difference)(block.hidden[rows], block.below[rows], before)
-        output = linear_difference(layer.linear2, hidden)
+        hidden = relu(block.hidden[rows], block.below[rows], before)
+        output = linear_difference(layer.linear2, hidden, onto=change)
     _add_weights(output, here, hidden, rows)
-    parts = [output] if change is None else [change, output]
-    change = run(norm_difference)(block.norm2.at(rows), *parts)
+    change = norm(block.norm2.at(rows), output)
     _add_norm(change, here.of("norm2_gamma", "norm2_beta"), block.norm2, rows)
     return change
 
@@ -204,10 +202,6 @@ def _attention(here: _Block, change: Tensor, intact: Intact, only_first: bool) -
         return attend(block.qkv, block.centred_heads, qkv, intact.lengths).flatten(2)
     from scsw.scgpt.kernels.attention_change import attention_change  # needs Triton
 
-    # What all keys of a cell have in common changes no weight, but would fill the exponentials.
-    keys = qkv[:, :, 1]
-    means = intact.cell_means(keys.dtype) @ keys.flatten(2)
-    qkv[:, :, 1] -= means[:, intact.cell_of].view_as(keys)
     longest = 1 if only_first else max(intact.lengths)
     kept = block.qkv, block.centred_heads, block.lse
     heads = attention_change(*kept, qkv, intact.offsets, longest).flatten(2)
@@ -331,10 +325,14 @@ def _unless_same(difference: Tensor, change: Tensor) -> Tensor:
     return torch.where(change.any(-1, keepdim=True), difference, 0.0)
 
 
-def _as_it_is(function: Callable) -> Callable:
-    return function
+def _kernels() -> tuple[Callable, Callable]:
+    """Return what stands for `norm_difference` and `relu_difference` on a GPU."""
+    from scsw.scgpt.kernels.pointwise_change import norm_change, relu_change  # needs Triton
 
+    def norm(intact: IntactNorm, change: Tensor) -> Tensor:
+        return norm_change(change, intact.unit, intact.inverse, intact.gamma)
 
-@cache
-def _compiled(function: Callable) -> Callable:
-    return torch.compile(function, dynamic=True)
+    def relu(hidden: Tensor, below: Tensor, change: Tensor) -> Tensor:
+        return relu_change(change, hidden, below)
+
+    return norm, relu

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -67,13 +66,25 @@ class IntactNorm:
         return at_least_float(self.unit[:, channel]) / self.inverse[:, 0] + self.mean[:, 0]
 
 
-def linear_difference(layer: nn.Linear, change: Tensor) -> Tensor:
-    """Return the change of a linear layer's output: the bias falls out."""
-    return nn.functional.linear(change, layer.weight)
+def linear_difference(layer: nn.Linear, change: Tensor, *, onto: Tensor | None = None) -> Tensor:
+    """Return the change of a linear layer's output: the bias falls out.
+
+    Parameters
+    ----------
+    change
+        Shape (edits, tokens, channels).
+    onto
+        What it is added to, in place, such as the change of the stream around the layer;
+        contiguous.
+    """
+    if onto is None:
+        return nn.functional.linear(change, layer.weight)
+    onto.view(-1, onto.shape[-1]).addmm_(change.flatten(0, 1), layer.weight.t())
+    return onto
 
 
-def norm_difference(intact: IntactNorm, *changes: Tensor) -> Tensor:
-    """Change of a layer norm's output, from the changes whose sum is that of its input.
+def norm_difference(intact: IntactNorm, change: Tensor) -> Tensor:
+    """Change of a layer norm's output, from that of its input.
 
     With s the input, û its unit form, σ its standard deviation and u = Δσ²/σ², the output changes
     by γ·[û·(1/√(1+u) − 1) + (Δs − mean Δs)/(σ·√(1+u))].
@@ -82,24 +93,22 @@ def norm_difference(intact: IntactNorm, *changes: Tensor) -> Tensor:
     ----------
     intact
         The norm's intact pass over the tokens.
-    changes
-        Parts of Δs, shape (edits, tokens, channels); half precision is summed in float32.
+    change
+        Δs, shape (edits, tokens, channels).
     """
-    change = reduce(torch.add, (at_least_float(part) for part in changes))
-    centred = change - change.mean(-1, keepdim=True)
+    wide = at_least_float(change)
+    centred = wide - wide.mean(-1, keepdim=True)
     inverse, unit = intact.inverse, at_least_float(intact.unit)
     relative = 2 * inverse * (unit * centred).mean(-1, keepdim=True)
     relative = relative + inverse.square() * centred.square().mean(-1, keepdim=True)
     left = 1 + relative
-    if (
-        torch.compiler.is_compiling() or (relative < -0.5).any()
-    ):  # nearly all of the variance goes: 1 + u is what rounding leaves
+    if (relative < -0.5).any():  # nearly all of the variance goes: 1 + u is what rounding leaves
         whole = (unit / inverse + centred).square().mean(-1, keepdim=True)
         left = torch.where(relative < -0.5, whole * inverse.square(), left)
     root = left.sqrt()
     shrunk = -relative / (root * (1 + root))
     centred = centred.mul_(inverse / root).addcmul_(unit, shrunk)  # in place: it is ours
-    return centred.mul_(intact.gamma).to(changes[0].dtype)
+    return centred.mul_(intact.gamma).to(change.dtype)
 
 
 def relu_difference(hidden: Tensor, below: Tensor, change: Tensor) -> Tensor:

@@ -99,16 +99,6 @@ class Intact:
         return replace(self, blocks=[each.in_half(self.offsets, longest) for each in self.blocks])
 
     @property
-    def cell_of(self) -> Tensor:
-        """Cell of each token, int64."""
-        return token_cells(self.offsets, sum(self.lengths))
-
-    def cell_means(self, dtype: torch.dtype) -> Tensor:
-        """Return the matrix whose product with tokens is the mean of each cell's."""
-        cells = torch.arange(len(self.lengths), device=self.offsets.device)[:, None]
-        return ((self.cell_of == cells) / self.offsets.diff()[:, None]).to(dtype)
-
-    @property
     def first(self) -> Tensor:
         """Positions of the `<cls>` tokens."""
         return self.offsets[:-1].long()

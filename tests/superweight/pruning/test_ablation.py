@@ -10,9 +10,13 @@ import pytest
 import torch
 
 from scsw.scgpt.model import encoder_layers
-from scsw.superweight.pruning import ablation
 from scsw.superweight.pruning.ablation import Readout, ablated
-from scsw.superweight.pruning.difference import attention_difference
+from scsw.superweight.pruning.difference import (
+    IntactNorm,
+    attention_difference,
+    norm_difference,
+    relu_difference,
+)
 from scsw.superweight.pruning.edits import (
     FAMILIES,
     GROUP,
@@ -209,15 +213,24 @@ def test_the_way_through_the_gpu_kernels_is_the_same(tuned, packed, monkeypatch)
 
     def kernel(qkv, out, lse, change, offsets, longest):
         assert lse is lse_of_kernels and change.is_contiguous() and len(change) % 2 == 0
-        # What the keys of a cell have in common was taken off.
-        for cell in change[:, :, 1].split(packed.lengths, 1):
-            assert cell.mean(1).abs().max() <= 1e-5 * max(change.abs().max(), 1e-9)
         return attention_difference(qkv, out, change, packed.lengths)
 
-    module = types.ModuleType("scsw.scgpt.kernels.attention_change")
-    module.attention_change = kernel
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(ablation, "_compiled", lambda function: function)
+    def norm(change, unit, inverse, gamma):
+        assert all(x.is_contiguous() for x in (change, unit, inverse, gamma))
+        return norm_difference(IntactNorm(unit, inverse, None, gamma, None), change)
+
+    def relu(change, hidden, below):
+        assert all(x.is_contiguous() for x in (change, hidden, below))
+        return relu_difference(hidden, below, change)
+
+    modules = {
+        "attention_change": {"attention_change": kernel},
+        "pointwise_change": {"norm_change": norm, "relu_change": relu},
+    }
+    for name, functions in modules.items():
+        module = types.ModuleType(f"scsw.scgpt.kernels.{name}")
+        vars(module).update(functions)
+        monkeypatch.setitem(sys.modules, module.__name__, module)
     lse_of_kernels = torch.zeros(0)
     layers, intact = encoder_layers(tuned.network), intact_pass(tuned.network, packed)
     fast = dataclasses.replace(
