@@ -10,6 +10,7 @@
 #define WARPS (THREADS / LANES)
 #define WIDE ((CHANNELS + LANES - 1) / LANES)
 #define N_SUMS 9
+#define AHEAD 4 // numbers that a thread loads before it waits for the first
 
 typedef unsigned long long eight_bytes;
 typedef long long whole;
@@ -48,8 +49,17 @@ site_update(const float *largest, const int *token, const double *size, const do
 
   if (role < 0) { // maxima and sums of channels
     eight_bytes best = 0;
-    for (int chunk = warp; inside && chunk < n_chunks; chunk += WARPS)
-      best = max(best, placed(largest[(size_t)chunk * CHANNELS + channel], chunk));
+    for (int first = warp; inside && first < n_chunks; first += AHEAD * WARPS) {
+      float next[AHEAD];
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        const int chunk = min(first + i * WARPS, n_chunks - 1);
+        next[i] = largest[(size_t)chunk * CHANNELS + channel];
+      }
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++)
+        best = max(best, placed(next[i], min(first + i * WARPS, n_chunks - 1)));
+    }
     found[threadIdx.x] = best;
     __syncthreads();
     if (warp == 0 && inside) {
@@ -67,6 +77,7 @@ site_update(const float *largest, const int *token, const double *size, const do
     }
     for (int sum = warp; n_parts && inside && sum < N_SUMS; sum += WARPS) {
       double total = 0;
+#pragma unroll 4
       for (int part = 0; part < n_parts; part++) {
         const double next = parts[((size_t)part * N_SUMS + sum) * CHANNELS + channel];
         total = sum < 7 ? total + next : (double)larger(next, total);
@@ -99,10 +110,21 @@ site_update(const float *largest, const int *token, const double *size, const do
     if (!member[cells]) return;
     float best = 0;
     double total = 0;
-    for (int chunk = warp; inside && chunk < n_chunks; chunk += WARPS) {
-      if (!member[chunk / chunks]) continue;
-      best = larger(largest[(size_t)chunk * CHANNELS + channel], best);
-      if (moments) total += size[(size_t)chunk * CHANNELS + channel];
+    for (int first = warp; inside && first < n_chunks; first += AHEAD * WARPS) {
+      float next[AHEAD];
+      double more[AHEAD];
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        const int chunk = first + i * WARPS;
+        const bool own = chunk < n_chunks && member[chunk / chunks];
+        next[i] = own ? largest[(size_t)chunk * CHANNELS + channel] : 0;
+        more[i] = own && moments ? size[(size_t)chunk * CHANNELS + channel] : 0;
+      }
+#pragma unroll
+      for (int i = 0; i < AHEAD; i++) {
+        best = larger(next[i], best);
+        total += more[i];
+      }
     }
     found[threadIdx.x] = placed(best, 0);
     sums[threadIdx.x] = total;
@@ -125,6 +147,7 @@ site_update(const float *largest, const int *token, const double *size, const do
     const int own = blockIdx.x - WIDE * (1 + n_groups);
     eight_bytes best = 0;
     for (int c = threadIdx.x; c < CHANNELS; c += THREADS)
+#pragma unroll 4
       for (int chunk = own * chunks; chunk < (own + 1) * chunks; chunk++)
         best = max(best, placed(largest[(size_t)chunk * CHANNELS + c], c));
     found[threadIdx.x] = best;
