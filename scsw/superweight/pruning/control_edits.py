@@ -28,8 +28,8 @@ def edits_of_controls(
     """Return every edit of a control; all of them set weights to zero.
 
     Sets of a candidate (``wanda, row_neighbour, column_neighbour, row, column, gamma, beta``) name
-    it in `of`. Those of a tensor (``next_largest, top_k``) exist once for each tensor that holds a
-    candidate, and those of the model (``random``) once.
+    it in `of`. Those of a tensor (``next_largest, top_wanda, top_k``) exist once for each tensor
+    that holds a candidate, and those of the model (``random``) once.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def edits_of_controls(
         score = control_sets.wanda_scores(weight, mean_hidden[block])
         for row in candidates[candidates["block"] == block].itertuples():
             edits += _of_candidate(row, score, free, settings.n_matched)
-        edits += _of_tensor(block, weight, free, settings.n_matched)
+        edits += _of_tensor(block, weight, score, free, settings.n_matched)
     random = draw_controls(
         candidates,
         [weight.shape for weight in weights],
@@ -98,12 +98,16 @@ def _of_candidate(row, score: np.ndarray, free: np.ndarray, n: int) -> Iterator[
         yield Edit(name, weight_set, "zero", family, *place, of=row.candidate_id)
 
 
-def _of_tensor(block: int, weight: np.ndarray, free: np.ndarray, n: int) -> Iterator[Edit]:
+def _of_tensor(
+    block: int, weight: np.ndarray, score: np.ndarray, free: np.ndarray, n: int
+) -> Iterator[Edit]:
     n_free = int(free.sum())
     order = control_sets.largest(weight, free, min(max(n, *control_sets.TOP_K), n_free))
     places = _places(block, order, weight.shape)
     for place in places[:n]:
         yield _zeroed("next_largest", place)
+    for place in _places(block, control_sets.largest(score, free, n), score.shape):
+        yield _zeroed("top_wanda", place)
     for k in control_sets.TOP_K:
         if k <= n_free:
             yield _zeroed("top_k", places[0], others=tuple(places[1:k]), draw=k)

@@ -101,9 +101,9 @@ def largest_of_column(score: np.ndarray, column: int, free: np.ndarray, n: int) 
     return _first(-score.ravel(), own.ravel(), n)
 
 
-def largest(weight: np.ndarray, free: np.ndarray, n: int) -> np.ndarray:
-    """Return the `n` free weights of largest |w|, the largest first."""
-    return _first(-np.abs(weight).ravel(), free.ravel(), n)
+def largest(values: np.ndarray, free: np.ndarray, n: int) -> np.ndarray:
+    """Return the `n` free weights of largest |value| (w or its score), the largest first."""
+    return _first(-np.abs(values).ravel(), free.ravel(), n)
 
 
 def other_channels(row: int, n_rows: int, n: int, key: list[int]) -> np.ndarray:

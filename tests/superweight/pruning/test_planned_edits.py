@@ -57,6 +57,7 @@ def test_every_edit_is_there_as_often_as_it_should_be():
         ("column_neighbour", "zero"): 3 * 6,
         **{(name, "zero"): 3 for name in ("row", "column", "gamma", "beta")},
         ("next_largest", "zero"): 2 * 6,  # of two tensors
+        ("top_wanda", "zero"): 2 * 6,
         ("top_k", "zero"): 2 * 3,  # 1, 10, 100 of 384 weights
         ("random", "zero"): 2 * 40,
     }
@@ -132,6 +133,17 @@ def test_the_top_sets_hold_the_largest_weights_of_the_tensor():
         places = [(edit.row, edit.column), *[(r, c) for _, r, c in edit.others]]
         assert [24 * r + c for r, c in places] == order[: edit.draw].tolist()
     assert {e.draw for e in edits if e.weight_set == "top_k"} == {1, 10, 100} < set(TOP_K)
+
+
+def test_the_top_wanda_set_holds_the_largest_contributions_of_the_tensor():
+    edits, weights = plan()
+    rng = np.random.default_rng(5)
+    _ = [rng.normal(size=(16, 24)) for _ in range(3)]
+    score = np.abs(weights[2]) * [rng.uniform(size=24) for _ in range(3)][2]
+    score[1, 7] = -1  # the candidate
+    order = np.argsort(-score.ravel(), kind="stable")[:6]
+    own = [e for e in edits if e.weight_set == "top_wanda" and e.block == 2]
+    assert [24 * e.row + e.column for e in own] == order.tolist()
 
 
 def test_a_block_can_hold_no_candidate_and_a_model_none():
