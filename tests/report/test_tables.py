@@ -129,6 +129,12 @@ def test_ad_genes_are_shown_scored_or_not(run):
     assert known["z"].isna().tolist() == [False] * 5 + [True] * 3
     top = rows.loc[~rows["known"], "z"]
     assert top.is_monotonic_decreasing  # read-in is ordered from the strongest driver on
+    middle = (known["unit_low"] + known["unit_high"]) / 2
+    sign = known["z"].iloc[0] / tables.genes.query("gene == 'APP'")["z"].iloc[0]
+    assert sign in (-1, 1) and middle.isna().tolist() == known["z"].isna().tolist()
+    own = tables.genes[tables.genes["candidate_id"].eq(name) & tables.genes["view"].eq("read_in")]
+    own = own[own["seed"].eq(0)].set_index("gene")["unit_mean"]
+    assert middle.iloc[0] == pytest.approx(sign * own["APP"])
 
 
 def test_figures_follow_the_config_alone():

@@ -117,13 +117,13 @@ def carried(
     block, layer, last = intact.blocks[start], layers[start], len(layers) - 1
     rows = intact.first if start == last else slice(None)
     if attended is None:
-        parts = [output[:, rows]]
+        total = output[:, rows]
     else:
         change = norm_difference(block.norm1.at(rows), attended[:, rows])
         before = linear_difference(layer.linear1, change)
         hidden = relu_difference(block.hidden[rows], block.below[rows], before)
-        parts = [change, linear_difference(layer.linear2, hidden)]
-    change = norm_difference(block.norm2.at(rows), *parts)
+        total = linear_difference(layer.linear2, hidden, onto=change)
+    change = norm_difference(block.norm2.at(rows), total)
     for number in range(start + 1, last + 1):
         here = _Block(layers[number], intact.blocks[number], number, [], None)
         change = _block(here, change, intact, number == last)

@@ -99,6 +99,11 @@ class Intact:
         return replace(self, blocks=[each.in_half(self.offsets, longest) for each in self.blocks])
 
     @property
+    def cell_of(self) -> Tensor:
+        """Cell of each token, int64."""
+        return token_cells(self.offsets, sum(self.lengths))
+
+    @property
     def first(self) -> Tensor:
         """Positions of the `<cls>` tokens."""
         return self.offsets[:-1].long()
