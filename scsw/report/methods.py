@@ -43,6 +43,8 @@ REFERENCES = {
     "(2021).",
     "Sun et al. 2024": "Sun M et al. A simple and effective pruning approach for large language "
     "models. International Conference on Learning Representations (2024). arXiv:2306.11695.",
+    "Storey and Tibshirani 2003": "Storey JD, Tibshirani R. Statistical significance for "
+    "genomewide studies. PNAS 100, 9440–9445 (2003).",
     "Subramanian et al. 2005": "Subramanian A et al. Gene set enrichment analysis: a "
     "knowledge-based approach for interpreting genome-wide expression profiles. PNAS 102, "
     "15545–15550 (2005).",

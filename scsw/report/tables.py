@@ -85,8 +85,10 @@ COMPONENT_PATHWAYS = [*COMPONENT, *"library gene_set primary p q share_of_compon
 COMPONENT_STAGES = [*COMPONENT, *"measure cell_class stage primary beta p q status".split()]
 PATHWAYS = [
     *CANDIDATE,
-    *"view method library gene_set n_genes_in_set n_overlap statistic p q null".split(),
+    *"view method library gene_set n_genes_in_set n_overlap statistic p q null primary".split(),
+    *"calibrated_p calibrated_q empirical_fdr n_controls calibrated_floor".split(),
 ]
+SET_OVERLAPS = "library_a set_a library_b set_b n_a n_b n_shared jaccard".split()
 STAGE_TESTS = [
     *CANDIDATE,
     *"measure cell_class stage primary n_donors covariates beta beta_low beta_high".split(),
@@ -128,7 +130,7 @@ OF_REAL_MODEL = (
     "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
     "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet prune/metrics.parquet "
     "prune/family_effects.parquet "
-    "map/gene_scores.parquet components/component_effects.parquet "
+    "map/gene_scores.parquet enrich/set_overlaps.parquet components/component_effects.parquet "
     "component_links/component_pathways.parquet component_links/component_stages.parquet"
 ).split()
 OF_QUANTIZED_MODEL = "prune/quantization.parquet"
@@ -157,6 +159,8 @@ class Tables:
         Rise in NLL of each zeroed scalar of the real models (candidates and random controls).
     type_effects
         The same by cell type, candidates only.
+    set_overlaps
+        Of the first fine-tuned model: genes that two primary gene sets share.
     quantization
         Effect of rounding the weights of the real and the implanted models, over donors.
     metrics
@@ -202,6 +206,7 @@ class Tables:
     component_pathways: pd.DataFrame
     component_stages: pd.DataFrame
     pathways: pd.DataFrame
+    set_overlaps: pd.DataFrame
     stages: pd.DataFrame
     external: pd.DataFrame
     biomarkers: pd.DataFrame
@@ -326,6 +331,9 @@ def read_tables(
             real,
         ),
         pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
+        set_overlaps=_of_models(
+            folder, real[:1], "enrich/set_overlaps.parquet", SET_OVERLAPS, optional=real
+        ),
         stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
         external=_kept(_optional(folder / "external.parquet", EXTERNAL), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
