@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import pandas as pd
 
 from scsw.report import limits, words
 from scsw.report.captions import caption
 from scsw.report.methods import methods_blocks
-from scsw.report.names import model_label
+from scsw.report.names import AD_GENES, model_label
 from scsw.report.provenance_records import Records
 from scsw.report.sections import SECTIONS
 from scsw.report.tables import Tables
@@ -51,11 +52,17 @@ def page(t: Tables, numbers: dict[str, Any], records: Records, figures: Path) ->
         sections=[_section(t, numbers, name, figures) for name in SECTIONS],
         limits=limits.sentences(numbers),
         verdicts=_rows(t.verdicts.sort_values(["seed", "rank"])),
-        biomarkers=_rows(t.biomarkers.head(BIOMARKER_ROWS)),
+        biomarkers=_rows(_first_and_named(t.biomarkers)),
         n_biomarkers=len(t.biomarkers),
         methods=methods_blocks(numbers)[1:],
         records=records,
     )
+
+
+def _first_and_named(biomarkers: pd.DataFrame) -> pd.DataFrame:
+    """Return the first genes, and the known AD genes wherever they stand."""
+    first = np.arange(len(biomarkers)) < BIOMARKER_ROWS
+    return biomarkers[first | biomarkers["gene"].isin(AD_GENES)]
 
 
 def _models(numbers: dict[str, Any]) -> list[dict[str, Any]]:

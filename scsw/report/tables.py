@@ -160,7 +160,7 @@ class Tables:
     type_effects
         The same by cell type, candidates only.
     set_overlaps
-        Of the first fine-tuned model: genes that two primary gene sets share.
+        Genes that two primary gene sets share, cut to those that a model scored.
     quantization
         Effect of rounding the weights of the real and the implanted models, over donors.
     metrics
@@ -332,7 +332,7 @@ def read_tables(
         ),
         pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
         set_overlaps=_of_models(
-            folder, real[:1], "enrich/set_overlaps.parquet", SET_OVERLAPS, optional=real
+            folder, real, "enrich/set_overlaps.parquet", SET_OVERLAPS, optional=real
         ),
         stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
         external=_kept(_optional(folder / "external.parquet", EXTERNAL), real),

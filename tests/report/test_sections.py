@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from scsw.report import limits
+from scsw.report.figures import pathways
 from scsw.report.methods import methods_text
-from scsw.report.names import figure_names
+from scsw.report.names import AD_GENES, figure_names
 from scsw.report.numbers import collect
 from scsw.report.page import page
 from scsw.report.provenance_records import read_records
@@ -165,9 +166,48 @@ def test_a_failed_control_is_said_loudly(tmp_path):
 
 
 def test_known_ad_genes_are_told_of_even_when_none_was_scored(tmp_path):
-    _, _, read = told(tmp_path, genes_of_top=())
-    assert "None of the known AD genes was scored." in read["genes"]
+    tables, numbers, read = told(tmp_path, genes_of_top=())
+    named = "APP, PSEN1, PSEN2, MAPT, TREM2, APOE, IL1B and FOXO3"
+    assert f"None of the known AD genes was scored ({named})." in read["genes"]
     assert "not shown to matter" in read["genes"]
+    for view in numbers["sections"]["genes"]["views"]:
+        assert [row["gene"] for row in view["named"]] == list(AD_GENES)
+        assert all(row["z"] is None for row in view["named"])
+    html = page(tables, numbers, read_records(tmp_path, seed=0), tmp_path)
+    for gene in AD_GENES:
+        assert f'<tr><td>{gene}</td><td class="number">not scored</td>' in html
+
+
+def test_known_ad_genes_that_were_scored_are_told_beside_those_that_were_not(tmp_path):
+    _, numbers, read = told(tmp_path, genes_of_top=("APP", "APOE"))
+    assert "Not scored: PSEN1, PSEN2, MAPT, TREM2, IL1B and FOXO3." in read["genes"]
+    named = {row["gene"]: row for row in numbers["sections"]["genes"]["views"][0]["named"]}
+    assert named["APP"]["place"] >= 1 and named["APOE"]["q"] > 0 and named["MAPT"]["z"] is None
+
+
+def test_sets_are_told_against_random_genes_and_against_controls(tmp_path):
+    _, numbers, read = told(tmp_path, n_candidates=2)
+    ora = numbers["sections"]["pathways"]["methods"]["ora"]
+    assert 0 < ora["n_enriched"] < ora["n_passed"] == ora["n_passed_compared"]
+    assert "also stand out from the 1,000 matched controls" in read["pathways"]
+    assert "16 sets in each of 4 families" in read["pathways"]
+    assert "the smallest possible 0.000999" in read["pathways"]
+    assert "fewer than" not in read["pathways"] and "few controls" not in read["pathways"]
+    assert "AD_AMYLOID_PROCESSING and AD_GWAS_2022, with 2 genes of 70 and 80" in read["pathways"]
+    said = methods_text(numbers)
+    assert "matched controls of each candidate (1,000; read-in: hidden units" in said
+    assert "Storey JD" in said
+
+
+def test_few_controls_and_none_are_told(tmp_path):
+    _, _, read = told(tmp_path / "few", n_unit_controls=50)
+    assert "fewer than the 1,000 controls asked for" in read["pathways"]
+    assert "In 2 of the families no single set could have reached q" in read["pathways"]
+    tables, numbers, read = told(tmp_path / "none", n_unit_controls=0)
+    assert "No candidate was compared with control units" in read["pathways"]
+    assert "Primary family" not in read["pathways"]
+    assert "matched controls of each candidate" not in methods_text(numbers)
+    assert len(pathways.draw(tables).axes) == 4  # two panels and their colour bars
 
 
 def test_a_model_below_the_baselines_is_told_of(tmp_path):

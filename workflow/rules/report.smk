@@ -38,7 +38,7 @@ rule report:
         mapped=lambda w: [
             f"{f}/map/{table}.parquet" for f in real_folders(w.cohort) for table in MAP_TABLES
         ],
-        overlaps=lambda w: f"{real_folders(w.cohort)[0]}/enrich/set_overlaps.parquet",
+        overlaps=lambda w: [f"{f}/enrich/set_overlaps.parquet" for f in real_folders(w.cohort)],
         components=lambda w: [
             f"{f}/{table}.parquet"
             for f in real_folders(w.cohort)

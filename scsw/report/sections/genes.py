@@ -41,12 +41,27 @@ def _view(candidate, view: str, ranked, alpha: float) -> dict[str, Any]:
         "n_genes": len(ranked),
         "n_passed": int((ranked["q"] < alpha).sum()),
         "top": [str(gene) for gene in ranked["gene"].head(NAMED)],
+        "named": _named(ranked),
         "ad_scored": [str(gene) for gene in known["gene"]],
         "ad_passed": [
             {"gene": str(row.gene), "z": float(row.z), "q": float(row.q), "place": int(row.place)}
             for row in passed.itertuples()
         ],
     }
+
+
+def _named(ranked: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return a row for each known AD gene, also where it was not scored (z is None)."""
+    own = ranked.set_index("gene").reindex(list(AD_GENES))
+    return [
+        {
+            "gene": gene,
+            "z": None if pd.isna(row["z"]) else float(row["z"]),
+            "q": None if pd.isna(row["q"]) else float(row["q"]),
+            "place": None if pd.isna(row["place"]) else int(row["place"]),
+        }
+        for gene, row in own.iterrows()
+    ]
 
 
 def _against_units(scores: pd.DataFrame, alpha: float) -> dict[str, Any]:
@@ -93,8 +108,14 @@ def _units(view: dict[str, Any]) -> str:
 
 
 def _known(view: dict[str, Any]) -> str:
+    absent = [row["gene"] for row in view["named"] if row["z"] is None]
     if not view["ad_scored"]:
-        return "None of the known AD genes was scored."
+        return f"None of the known AD genes was scored ({words.listed(absent)})."
+    missing = f" Not scored: {words.listed(absent)}." if absent else ""
+    return _known_scored(view) + missing
+
+
+def _known_scored(view: dict[str, Any]) -> str:
     if not view["ad_passed"]:
         return (
             f"Of the known AD genes {words.listed(view['ad_scored'])} were scored, and none stands "

@@ -94,6 +94,7 @@ def _overlaps(table: pd.DataFrame, enriched: pd.DataFrame) -> dict[str, Any] | N
     """Return how far the primary sets overlap: the most alike pair, enriched ones first."""
     if table.empty:
         return None
+    table = table.drop_duplicates(["set_a", "set_b"])  # of the first model
     names = set(enriched["gene_set"])
     both = table[table["set_a"].isin(names) & table["set_b"].isin(names)]
     shared = both[both["n_shared"] > 0]
