@@ -391,8 +391,8 @@ def map_command(
     seed: Seed = 0,
 ) -> None:
     """Map candidates to genes, attention heads and donors."""
-    names = ("map", "statistics", "compute", "prune")
-    settings, statistics, compute, prune = sections(config, *names)
+    names = ("map", "statistics", "compute", "prune", "stages")
+    settings, statistics, compute, prune, of_stages = sections(config, *names)
     from scsw.biology.map_genes import map_genes
 
     map_genes(
@@ -404,6 +404,7 @@ def map_command(
         statistics=statistics,
         compute=compute,
         max_cells_per_donor=prune.max_cells_per_donor,
+        min_cells_per_donor=of_stages.min_cells,
         arm=arm,
         seed=seed,
     )
@@ -518,22 +519,26 @@ def gene_sets(
 def stages(
     donor_scores: Input,
     effects: Annotated[Path, typer.Option(help="effects.parquet of `scsw verdict`.")],
+    thinned_effects: Annotated[Path, typer.Option(help="thinned_effects.parquet of `scsw map`.")],
+    axis_scores: Annotated[Path, typer.Option(help="axis_scores.parquet of `scsw map`.")],
     candidates: Candidates,
     out: Out,
     config: Settings = None,
     simulated: Simulated = False,
 ) -> None:
-    """Test each candidate against disease stages, donors as units."""
+    """Test each candidate against disease stages, donors as units; order the axes along CPS."""
     settings, statistics = sections(config, "stages", "statistics")
     from scsw.biology.stages import stages as run
 
     run(
         donor_scores,
         effects,
+        thinned_effects,
+        axis_scores,
         candidates,
         out,
         settings=settings,
-        min_test_donors=statistics.min_test_donors,
+        statistics=statistics,
         simulated=simulated,
     )
 

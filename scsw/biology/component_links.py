@@ -16,6 +16,7 @@ from scsw.biology.gene_sets import Library, find_gmt, read_libraries, within_bac
 from scsw.biology.stage_slope import stage_slope
 from scsw.biology.stages import STAGE_VARIABLES
 from scsw.biology.tables import (
+    AS_MEASURED,
     COMPONENT_PATHWAYS,
     COMPONENT_STAGES,
     benjamini_hochberg,
@@ -134,9 +135,15 @@ def stage_tests(
     activity
         Table ``component_donors.parquet``.
     data
-        Table ``donor_scores.parquet``; used are the donors' stages and covariates.
+        Table ``donor_scores.parquet``; used are the donors' stages and covariates, as measured
+        and over all regions. Reference donors are left out.
     """
-    whole_class = data[data["cell_type"].eq("all")]
+    whole_class = data[
+        data["depth"].eq(AS_MEASURED)
+        & data["cell_type"].eq("all")
+        & data["region"].eq("all")
+        & ~data["is_reference"].astype(bool)
+    ]
     facts = whole_class.drop(columns=_OF_CANDIDATE).drop_duplicates(_DONOR)
     keys = [name for name in ("cohort", "arm", "seed") if name in facts]
     donors = activity.merge(facts.drop(columns=keys), on=_DONOR, validate="many_to_one")

@@ -2,99 +2,88 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from itertools import product
 
 import numpy as np
 import pandas as pd
-import torch
 from anndata import AnnData
-from torch import nn
 
-from scsw.scgpt.forward import forward_padded
-from scsw.scgpt.model import encoder_layers
-from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.capture import capture, encoder_points
-
-DONOR_COLUMNS = "adnc braak thal cerad cognition cps age_death sex pmi".split()
+from scsw.biology.cell_activity import CellActivity
+from scsw.biology.donor_facts import PLACE, assay_shares, donor_facts, places
 
 
-@torch.no_grad()
 def donor_scores(
-    model: nn.Module,
-    tokenizer: Tokenizer,
-    cells: AnnData,
-    candidates: pd.DataFrame,
-    compute: SimpleNamespace,
-    device: torch.device,
+    cells: AnnData, candidates: pd.DataFrame, activity: CellActivity, depth: str
 ) -> pd.DataFrame:
     """Average contribution and spike of each candidate over the cells of a donor.
 
     Parameters
     ----------
     cells
-        Discovery and test cells.
+        Discovery and test cells, as they are or thinned.
+    candidates
+        The frozen family.
+    activity
+        Of these cells.
+    depth
+        ``as measured`` or ``thinned``; written into every row.
 
     Returns
     -------
     pandas.DataFrame
-        Contract: ``donor_scores.parquet`` without its first three columns. ``cell_type`` is a type,
-        or ``all`` for the whole class.
+        Contract: ``donor_scores.parquet`` without its first three columns. ``cell_type`` is a
+        type, or ``all`` for the whole class; ``region`` is ``all``, or one of several.
     """
-    n = len(candidates)
-    contribution = np.zeros((len(tokenizer), n))
-    spike = np.zeros((len(tokenizer), n))
-    kept: dict[str, torch.Tensor] = {}
-    points = encoder_points(encoder_layers(model), ["mlp_hidden", "mlp_out"])
-    with capture(points, kept.__setitem__):
-        for batch in tokenizer.batches(np.arange(len(tokenizer)), compute.batch_size):
-            rows = batch.cells.numpy()
-            batch = batch.to(device)
-            forward_padded(model, batch)
-            n_tokens = batch.real.sum(1).double()
-            for index, candidate in enumerate(candidates.itertuples()):
-                hidden = kept[f"{candidate.block}.mlp_hidden"][..., candidate.column]
-                total = torch.where(batch.real, hidden.double(), 0).sum(1) * candidate.weight
-                contribution[rows, index] = (total / n_tokens).cpu().numpy()
-                output = kept[f"{candidate.block}.mlp_out"][..., candidate.row].abs()
-                largest = torch.where(batch.real, output, 0).max(1).values
-                spike[rows, index] = largest.double().cpu().numpy()
-    return _by_donor(cells.obs, candidates, contribution, spike)
+    names = candidates["candidate_id"].astype(str)
+    own = places(cells.obs)
+    facts = donor_facts(cells.obs)
+    measures = pd.DataFrame(
+        np.hstack([activity.contribution, activity.spike]),
+        columns=pd.MultiIndex.from_product([["contribution", "spike"], names]),
+    )
+    parts = []
+    for type_of, region_of in product((False, True), (False, True)):
+        if region_of and own["region"].nunique() == 1:
+            continue  # it would say the same as "all"
+        keys = own.assign(
+            cell_type=own["cell_type"] if type_of else "all",
+            region=own["region"] if region_of else "all",
+        )
+        keys = [keys[name] for name in PLACE]
+        about = _about(cells.obs, keys)
+        means = measures.groupby(keys).mean()
+        for name in names:
+            both = {measure: means[(measure, name)] for measure in ("contribution", "spike")}
+            parts.append(about.assign(candidate_id=name, **both).reset_index())
+    if not parts:
+        return _empty()
+    table = pd.concat(parts, ignore_index=True).join(facts, on="donor_id")
+    table.insert(0, "depth", depth)
+    return table
+
+
+def _about(obs: pd.DataFrame, keys: list[pd.Series]) -> pd.DataFrame:
+    """Return what is known of each group of cells, whatever the candidate."""
+    groups = obs.reset_index(drop=True).groupby(keys)
+    return groups.agg(
+        n_cells=("n_genes", "size"),
+        split=("split", _one_or_both),
+        median_genes=("n_genes", "median"),
+        median_counts=("total_counts", "median"),
+        pct_mito=("pct_mito", "median"),
+        assay_shares=("assay", assay_shares),
+    )
 
 
 def _one_or_both(split: pd.Series) -> str:
     """Return the split of a donor's cells; `both` where cells and not donors were split."""
-    return split.iloc[0] if split.nunique() == 1 else "both"
+    return str(split.iloc[0]) if split.nunique() == 1 else "both"
 
 
-def _by_donor(
-    obs: pd.DataFrame, candidates: pd.DataFrame, contribution: np.ndarray, spike: np.ndarray
-) -> pd.DataFrame:
-    texts = obs[["donor_id", "cell_class", "cell_type", "split"]].astype(str)
-    own_type = texts.reset_index(drop=True)
-    whole_class = own_type.assign(cell_type="all")
-    donors = obs.assign(donor_id=texts["donor_id"]).groupby("donor_id")[DONOR_COLUMNS].first()
-    keys = ["donor_id", "cell_class", "cell_type"]
-    parts = []
-    for index, candidate in enumerate(candidates["candidate_id"]):
-        values = pd.DataFrame(
-            {
-                "contribution": contribution[:, index],
-                "spike": spike[:, index],
-                "n_genes": obs["n_genes"].to_numpy(float),
-                "pct_mito": obs["pct_mito"].to_numpy(float),
-            }
-        )
-        for grouping in (whole_class, own_type):
-            groups = pd.concat([grouping, values], axis=1).groupby(keys)
-            table = groups.agg(
-                n_cells=("spike", "size"),
-                contribution=("contribution", "mean"),
-                spike=("spike", "mean"),
-                split=("split", _one_or_both),
-                median_genes=("n_genes", "median"),
-                pct_mito=("pct_mito", "median"),
-            ).reset_index()
-            table.insert(0, "candidate_id", candidate)
-            parts.append(table)
-    table = pd.concat(parts, ignore_index=True)
-    return table.join(donors, on="donor_id")
+def _empty() -> pd.DataFrame:
+    texts = ["depth", *PLACE, "candidate_id", "split", "assay_shares", "sex"]
+    numbers = "n_cells median_genes median_counts pct_mito contribution spike".split()
+    numbers += "adnc braak thal cerad cognition cps apoe_e4 apoe_e2 age_death pmi".split()
+    dtypes = dict.fromkeys(texts, "object") | dict.fromkeys(numbers, "float64")
+    dtypes |= dict.fromkeys(["age_censored", "is_reference"], "bool")
+    return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})

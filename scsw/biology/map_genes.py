@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-from scsw.biology.donor_scores import donor_scores
+from scsw.biology.axes import AXES_FILE
+from scsw.biology.donor_tables import donor_tables
 from scsw.biology.gene_scores import gene_scores
+from scsw.biology.gene_sets import find_gmt
 from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
@@ -26,13 +28,14 @@ def map_genes(
     statistics: SimpleNamespace,
     compute: SimpleNamespace,
     max_cells_per_donor: int | None = None,
+    min_cells_per_donor: int = 20,
     arm: str = "real",
     seed: int = 0,
 ) -> None:
-    """Write ``gene_scores`` with its controls, and ``donor_scores`` for one model.
+    """Write ``gene_scores`` with its controls, and the tables of donors for one model.
 
-    Genes are scored on the test donors, which had no part in choosing the
-    candidates; donors are scored on discovery and test donors.
+    Genes are scored on the test donors, which had no part in choosing the candidates; donors are
+    scored on discovery and test donors, see `donor_tables`.
 
     Parameters
     ----------
@@ -44,6 +47,9 @@ def map_genes(
         Sections ``map``, ``statistics`` and ``compute`` of the config.
     max_cells_per_donor
         Cap on the cells of one donor.
+    min_cells_per_donor
+        Fewest cells of a donor and class that set the depth which cells are thinned to
+        (``stages.min_cells``).
     arm, seed
         Written into every row; the seed also draws control edits.
     """
@@ -55,8 +61,19 @@ def map_genes(
     with recorded(
         "map",
         out,
-        inputs={"model": model_folder, "cohort": cohort, "candidates": candidates},
-        parameters={**vars(settings), **vars(statistics), **vars(compute), "arm": arm},
+        inputs={
+            "model": model_folder,
+            "cohort": cohort,
+            "candidates": candidates,
+            "axes": find_gmt(AXES_FILE),
+        },
+        parameters={
+            **vars(settings),
+            **vars(statistics),
+            **vars(compute),
+            "min_cells_per_donor": min_cells_per_donor,
+            "arm": arm,
+        },
         seed=seed,
         simulated=facts["simulated"],
     ) as record:
@@ -66,15 +83,12 @@ def map_genes(
         cells = read_cohort(cohort, ["discovery", "test"], max_cells_per_donor)
         split = cells.obs["split"].astype(str)
         test = cells[split == "test"].copy()
-        tokenizers = {
-            name: cohort_tokenizer(part, model_folder)
-            for name, part in (("all", cells), ("test", test))
-        }
+        tokenizer = cohort_tokenizer(test, model_folder)
         n_donors = test.obs["donor_id"].nunique()
         by_donor = facts["split_unit"] == "donor" and n_donors >= statistics.min_test_donors
         found = gene_scores(
             model,
-            tokenizers["test"],
+            tokenizer,
             test,
             family,
             settings,
@@ -87,7 +101,17 @@ def map_genes(
         tables = {
             "gene_scores": found.gene_scores,
             "control_units": found.control_units,
-            "donor_scores": donor_scores(model, tokenizers["all"], cells, family, compute, device),
+            **donor_tables(
+                model,
+                model_folder,
+                cohort,
+                cells,
+                family,
+                compute,
+                device,
+                min_cells=min_cells_per_donor,
+                max_cells_per_donor=max_cells_per_donor,
+            ),
         }
         for name, table in tables.items():
             for position, (key, value) in enumerate(keys.items()):

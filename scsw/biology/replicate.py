@@ -23,6 +23,7 @@ from scsw.biology.replication_summary import summary_rows, with_outcomes
 from scsw.biology.spike_agreement import start_digest
 from scsw.biology.stage_agreement import rank_rows
 from scsw.biology.tables import (
+    AS_MEASURED,
     GENE_SCORES,
     REPLICATED_CANDIDATES,
     REPLICATED_GENES,
@@ -191,7 +192,9 @@ def _files(folder: str | Path, seeds: Sequence[int]) -> dict[str, Path]:
 
 def _read(name: str, folder: str | Path, seed: int) -> Model:
     files = _files(folder, [seed])
-    stages = read_columns(files["stages"], STAGES, measure="contribution", status="tested")
+    chosen = {"measure": "contribution", "status": "tested"}
+    chosen |= {"depth": AS_MEASURED, "cell_type": "all"}
+    stages = read_columns(files["stages"], STAGES, **chosen)
     verdicts = read_columns(files["verdicts"], _VERDICTS)
     scores = read_columns(files[f"{seed}:gene_scores"], GENE_SCORES, cell_type="all", view=VIEWS)
     return Model(

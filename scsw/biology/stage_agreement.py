@@ -12,7 +12,7 @@ from scipy.stats import permutation_test
 
 from scsw.biology.matching import unit_ranks
 
-ROW_NULL = "one-sided OLS t-test in cohort b, direction from cohort a"
+ROW_NULL = "one-sided t-test in cohort b, direction from cohort a"
 RANK_NULL = (
     "permutation of the cell classes of cohort b, the same for all pairs of candidates, one-sided"
 )

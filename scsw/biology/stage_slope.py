@@ -7,10 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
+
+from scsw.biology.mixed_slope import Slope, mixed_slope, ols_slope
+from scsw.biology.stage_design import design
 
 NULL = "OLS t-test of the stage slope, donors as units"
-_UNTESTED = dict.fromkeys(["beta", "beta_low", "beta_high", "p"], float("nan"))
+MIXED_NULL = "mixed-model t-test of the stage slope, random intercept per donor"
+_UNTESTED = dict.fromkeys(
+    "beta beta_low beta_high se df p beta_unadjusted p_unadjusted".split(), float("nan")
+)
 
 
 def stage_slope(
@@ -24,19 +29,21 @@ def stage_slope(
 ) -> dict[str, Any]:
     """Regress a measure on a stage and as many covariates as the donors allow.
 
-    Covariates that are missing for an included donor, constant, or linear combinations of the
-    terms before them are left out first; then covariates are dropped from the end of the list
-    until there are `donors_per_term` donors for each of stage and covariates.
+    `stage_design.design` says which covariates are left out. With several rows per donor, one
+    for each region, a linear mixed model with a random intercept per donor and the regions as
+    fixed effects takes the place of ordinary least squares; with regions but one row per donor
+    the region is the first covariate.
 
     Parameters
     ----------
     donors
-        One row per donor, with columns `measure`, `stage` (−1 or NaN where missing) and the
-        covariates (``sex`` as text, the rest as numbers).
+        One row per donor, or per donor and region, with columns `measure`, `stage` (−1 or NaN
+        where missing) and the covariates (``sex`` as text, ``assay_shares`` as JSON for
+        ``assay``, the rest as numbers). Several rows per donor need ``donor_id`` and ``region``.
     measure, stage
         Column names.
     covariates
-        Column names, most needed first.
+        Names, most needed first.
     donors_per_term
         Fewest donors per term.
     min_donors
@@ -45,75 +52,74 @@ def stage_slope(
     Returns
     -------
     dict
-        ``n_donors, covariates, beta, beta_low, beta_high, p, null, status, reason``. ``beta`` is
-        the ordinary least-squares slope (statsmodels) in standard deviations of the measure per
-        stage unit, with its 95 % t interval; NaN where ``status`` is ``not tested``.
+        ``n_donors, n_regions, n_age_censored, covariates, beta, beta_low, beta_high, se, df, p,
+        beta_unadjusted, p_unadjusted, null, status, reason``. ``beta`` is the slope
+        (statsmodels) in standard deviations of the measure per stage unit, with its 95 % t
+        interval; ``_unadjusted`` the same without covariates. NaN where ``status`` is
+        ``not tested`` or ``not converged``.
     """
     included = donors[np.isfinite(donors[measure].astype(float)) & donors[stage].ge(0)]
-    result = {"n_donors": len(included), "covariates": "", "null": NULL}
-    problem = _why_not(included, measure, stage, max(donors_per_term, min_donors))
+    names = included["donor_id"] if "donor_id" in included else pd.Series(included.index)
+    n_donors, repeated = names.nunique(), bool(names.duplicated().any())
+    n_regions = included["region"].nunique() if "region" in included else 1
+    result = {"n_donors": n_donors, "n_regions": n_regions, "covariates": ""}
+    result |= {"n_age_censored": _censored(included, names), "null": NULL}
+    problem = _why_not(included, n_donors, measure, stage, max(donors_per_term, min_donors))
     if problem:
         return {**result, **_UNTESTED, "status": "not tested", "reason": problem}
-    terms, left_out = design(included, stage, covariates, donors_per_term)
+    if n_regions > 1 and not repeated:
+        covariates = ["region", *covariates]
+    terms, used, left_out = design(included, stage, covariates, donors_per_term, n_donors=n_donors)
     values = included[measure].to_numpy(float)
-    fit = sm.OLS(values / values.std(ddof=1), sm.add_constant(terms, has_constant="add")).fit()
-    low, high = fit.conf_int(alpha=0.05).loc[stage]
+    values = values / values.std(ddof=1)
+    regions = _regions(included) if repeated else pd.DataFrame(index=included.index)
+
+    def slope(x: pd.DataFrame) -> Slope | str:
+        if not repeated:
+            return ols_slope(values, x)
+        return mixed_slope(values, x.join(regions), names.to_numpy(), x.shape[1])
+
+    result |= {"null": MIXED_NULL if repeated else NULL, "covariates": "+".join(used)}
+    adjusted = slope(terms)
+    alone = slope(terms.iloc[:, :1]) if used else adjusted
+    return {**result, **_told(adjusted, alone, left_out)}
+
+
+def _told(adjusted: Slope | str, alone: Slope | str, left_out: str) -> dict[str, Any]:
+    if isinstance(adjusted, str):
+        reason = "; ".join(filter(None, [adjusted, left_out]))
+        return {**_UNTESTED, "status": "not converged", "reason": reason}
+    low, high = adjusted.interval
+    found = {"beta": adjusted.beta, "beta_low": low, "beta_high": high, "se": adjusted.se}
+    found |= {"df": adjusted.df, "p": adjusted.p, "status": "tested", "reason": left_out}
+    known = isinstance(alone, Slope)
     return {
-        **result,
-        **{"covariates": "+".join(terms.columns[1:]), "beta": float(fit.params[stage])},
-        **{"beta_low": float(low), "beta_high": float(high), "p": float(fit.pvalues[stage])},
-        **{"status": "tested", "reason": left_out},
+        **found,
+        "beta_unadjusted": alone.beta if known else float("nan"),
+        "p_unadjusted": alone.p if known else float("nan"),
     }
 
 
-def _why_not(included: pd.DataFrame, measure: str, stage: str, needed: int) -> str:
+def _regions(included: pd.DataFrame) -> pd.DataFrame:
+    """Return one 0/1 column per region but the first; none where all rows are of one."""
+    columns = pd.get_dummies(included["region"].astype(str)).astype(float).iloc[:, 1:]
+    return columns.add_prefix("region ")
+
+
+def _censored(included: pd.DataFrame, names: pd.Series) -> int:
+    if "age_censored" not in included:
+        return 0
+    return int(names[included["age_censored"].astype(bool).to_numpy()].nunique())
+
+
+def _why_not(included: pd.DataFrame, n_donors: int, measure: str, stage: str, needed: int) -> str:
     """Return the reason why the stage cannot be tested, or an empty text."""
     if included.empty:
         return f"no held-out donor has both {measure} and {stage}"
-    if len(included) < needed:
-        return f"{len(included)} donors have both {measure} and {stage}; {needed} are needed"
+    if n_donors < needed:
+        return f"{n_donors} donors have both {measure} and {stage}; {needed} are needed"
     if included[stage].nunique() == 1:
-        return f"all {len(included)} donors have {stage} {included[stage].iloc[0]:g}"
+        return f"all {n_donors} donors have {stage} {included[stage].iloc[0]:g}"
     if np.ptp(included[measure].to_numpy(float)) == 0:
-        return f"{measure} is the same in all {len(included)} donors"
+        return f"{measure} is the same in all {n_donors} donors"
     return ""
-
-
-def design(
-    included: pd.DataFrame, stage: str, covariates: Sequence[str], donors_per_term: int
-) -> tuple[pd.DataFrame, str]:
-    """Return the regressors (stage first) and a sentence on the covariates left out.
-
-    The rule is that of `stage_slope`.
-    """
-    terms = included[[stage]].astype(float)
-    allowed = max(1, len(terms) // donors_per_term)
-    left_out = []
-    for name in covariates:
-        values = _numeric(included[name])
-        missing = int(values.isna().sum())
-        if missing:
-            left_out.append(f"{name} (missing for {missing} donors)")
-        elif values.nunique() == 1:
-            left_out.append(f"{name} (the same in all donors)")
-        elif len(terms.columns) == allowed:
-            left_out.append(f"{name} (fewer than {donors_per_term} donors per term)")
-        elif _is_combination(values, terms):
-            left_out.append(f"{name} (a linear combination of the terms before it)")
-        else:
-            terms[name] = values
-    return terms, "left out: " + "; ".join(left_out) if left_out else ""
-
-
-def _numeric(values: pd.Series) -> pd.Series:
-    """Return a covariate as numbers; sex becomes 0 (female), 1 (male) or missing."""
-    if values.name == "sex":
-        return values.astype(str).map({"female": 0.0, "male": 1.0})
-    return values.astype(float).where(np.isfinite(values.astype(float)))
-
-
-def _is_combination(values: pd.Series, terms: pd.DataFrame) -> bool:
-    columns = np.column_stack([terms.to_numpy(float), values])
-    centred = columns - columns.mean(axis=0)
-    # Each column to unit length, so that the rank does not depend on units.
-    return bool(np.linalg.matrix_rank(centred / np.linalg.norm(centred, axis=0)) < columns.shape[1])

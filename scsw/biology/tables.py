@@ -21,6 +21,11 @@ _PAIR_OF_COHORTS = {"cohort_a": "text", "cohort_b": "text", "n_shared_donors": "
 _PAIR_OF_MODELS = {**_PAIR_OF_COHORTS, "seed_a": "int64", "seed_b": "int64"}
 _PAIR = {"candidate_a": "text", "candidate_b": "text"}
 
+# Depths of the cells that donors are scored on.
+AS_MEASURED, THINNED = "as measured", "thinned"
+
+POWER = 0.8  # with which the smallest detectable slope would have been found
+
 # Columns that are read of gene_scores.parquet, where rows over all cells are used.
 GENE_SCORES = "cohort arm seed candidate_id view cell_type gene score z q".split()
 
@@ -41,10 +46,28 @@ SET_OVERLAPS = {
 }
 STAGES = {
     **_MODEL,
-    **dict.fromkeys(["candidate_id", "measure", "cell_class", "stage"], "text"),
-    **{"primary": "bool", "n_donors": "int64", "covariates": "text"},
-    **dict.fromkeys(["beta", "beta_low", "beta_high"], "float64"),
+    **dict.fromkeys("candidate_id depth measure cell_class cell_type stage".split(), "text"),
+    **{"primary": "bool", "n_donors": "int64", "n_regions": "int64", "n_age_censored": "int64"},
+    "covariates": "text",
+    **dict.fromkeys(["beta", "beta_low", "beta_high", "se", "df", "detectable"], "float64"),
+    **dict.fromkeys(["beta_unadjusted", "p_unadjusted"], "float64"),
     **_TEST,
+    **{"status": "text", "reason": "text", "survives_thinning": "text"},
+}
+CHANGE_POINTS = {
+    **_MODEL,
+    **dict.fromkeys("depth source axis gene_set cell_class".split(), "text"),
+    **{"n_genes": "int64", "n_donors": "int64", "covariates": "text"},
+    **dict.fromkeys(["change_point", "change_low", "change_high"], "float64"),
+    "at_start": "bool",
+    **dict.fromkeys(["slope", "slope_low", "slope_high"], "float64"),
+    **_TEST,
+    **{"status": "text", "reason": "text"},
+}
+STAGE_ORDER = {
+    **_MODEL,
+    **dict.fromkeys(["depth", "source", "order"], "text"),
+    **{"n_donors": "int64", "probability": "float64", "chance": "float64"},
     **{"status": "text", "reason": "text"},
 }
 COMPONENT_PATHWAYS = {

@@ -19,6 +19,7 @@ FIGURES = (
     "components",
     "pathways",
     "stages",
+    "stage_order",
     "external",
     "replication",
     "biomarkers",

@@ -90,6 +90,7 @@ def plain(value: Any) -> Any:
 def _nulls(t: Tables) -> dict[str, list[str]]:
     """Return the names of the null distributions behind each table's p-values."""
     tables = {"verdicts": t.verdicts, "genes": t.genes, "stages": t.stages}
+    tables["change_points"] = t.change_points
     tables["views"] = t.view_agreement
     tables["external"] = t.external
     for method in ("ora", "prerank"):

@@ -91,8 +91,18 @@ PATHWAYS = [
 SET_OVERLAPS = "library_a set_a library_b set_b n_a n_b n_shared jaccard".split()
 STAGE_TESTS = [
     *CANDIDATE,
-    *"measure cell_class stage primary n_donors covariates beta beta_low beta_high".split(),
-    *"p q null status reason".split(),
+    *"depth measure cell_class cell_type stage primary n_donors n_age_censored".split(),
+    *"covariates beta beta_low beta_high detectable p q null status reason".split(),
+    "survives_thinning",
+]
+CHANGE_POINTS = [
+    *MODEL,
+    *"depth source axis n_donors change_point change_low change_high at_start slope".split(),
+    *"slope_low slope_high p q null status reason".split(),
+]
+STAGE_ORDER = [
+    *MODEL,
+    *"depth source order n_donors probability chance status reason".split(),
 ]
 EXTERNAL = [
     *CANDIDATE,
@@ -122,7 +132,8 @@ OTHER_INPUTS = [*MODEL, *"kind rank candidate_id found_by in_family".split()]
 OF_COHORT = (
     "cohort.h5ad qc.tsv qc_histograms.tsv donors.tsv coverage.tsv verdicts.parquet "
     "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
-    "profile_agreement.parquet pathways.parquet stages.parquet controls.parquet biomarkers.tsv "
+    "profile_agreement.parquet pathways.parquet stages.parquet "
+    "change_points.parquet stage_order.parquet controls.parquet biomarkers.tsv "
     "view_agreement.parquet external.parquet"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
@@ -208,6 +219,8 @@ class Tables:
     pathways: pd.DataFrame
     set_overlaps: pd.DataFrame
     stages: pd.DataFrame
+    change_points: pd.DataFrame
+    stage_order: pd.DataFrame
     external: pd.DataFrame
     biomarkers: pd.DataFrame
     view_agreement: pd.DataFrame
@@ -335,6 +348,8 @@ def read_tables(
             folder, real, "enrich/set_overlaps.parquet", SET_OVERLAPS, optional=real
         ),
         stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
+        change_points=_kept(_optional(folder / "change_points.parquet", CHANGE_POINTS), real),
+        stage_order=_kept(_optional(folder / "stage_order.parquet", STAGE_ORDER), real),
         external=_kept(_optional(folder / "external.parquet", EXTERNAL), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
         view_agreement=_kept(_optional(folder / "view_agreement.parquet", VIEW_AGREEMENT), real),

@@ -7,7 +7,7 @@ from scipy.stats import hypergeom
 from statsmodels.stats.multitest import multipletests
 
 from scsw.biology.component_links import link_components, pathways, stage_tests
-from scsw.biology.donor_scores import DONOR_COLUMNS
+from scsw.biology.donor_facts import FACTS
 from scsw.biology.stage_slope import stage_slope
 from scsw.errors import ScswError
 from scsw.files import read_table
@@ -41,8 +41,9 @@ def libraries():
 def donor_tables(rng, n=24):
     names = [f"d{i:02d}" for i in range(n)]
     facts = pd.DataFrame({"donor_id": names, "split": ["discovery", "test"] * (n // 2)})
-    facts[DONOR_COLUMNS] = rng.normal(5, 1, (n, len(DONOR_COLUMNS)))
+    facts[FACTS] = rng.normal(5, 1, (n, len(FACTS)))
     facts["adnc"], facts["sex"] = np.arange(n) % 4, "female"
+    facts = facts.assign(is_reference=False, depth="as measured", region="all")
     facts = facts.assign(median_genes=rng.normal(900, 80, n), pct_mito=rng.uniform(1, 3, n))
     data = pd.concat(
         [

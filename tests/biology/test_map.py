@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
+from scsw.biology.cell_activity import cell_activity
 from scsw.biology.donor_scores import donor_scores
 from scsw.biology.map_genes import map_genes
 from scsw.cohort.read import read_cohort
@@ -47,7 +48,8 @@ def candidates(*places):
 
 def test_donors_are_averaged_over_their_cells(parts):
     family = candidates((1, 2, 4, 0.5))
-    table = donor_scores(parts.model, parts.tokenizer, parts.cells, family, COMPUTE, CPU)
+    activity = cell_activity(parts.model, parts.tokenizer, family, COMPUTE, CPU)
+    table = donor_scores(parts.cells, family, activity, "as measured")
     assert set(table["donor_id"]) == {f"test{i}" for i in range(12)}
     whole = table[table["cell_type"] == "all"]
     assert whole["n_cells"].sum() == len(parts.tokenizer)
@@ -65,9 +67,11 @@ def test_the_step_writes_its_tables(parts, tmp_path):
         statistics=STATISTICS,
         compute=COMPUTE,
     )
-    for name in ("gene_scores", "control_units", "donor_scores"):
+    names = ("gene_scores", "control_units", "donor_scores", "thinned_effects", "axis_scores")
+    for name in names:
         table = read_table(tmp_path / "map" / f"{name}.parquet")
-        assert list(table.columns[:3]) == ["cohort", "arm", "seed"] and len(table)
+        assert list(table.columns[:3]) == ["cohort", "arm", "seed"]
+        assert len(table) or name == "axis_scores"  # made-up genes are in no axis
     donors = read_table(tmp_path / "map" / "donor_scores.parquet")
     assert set(donors["split"]) == {"discovery", "test"}
     scores = read_table(tmp_path / "map" / "control_scores.parquet").set_index("gene")

@@ -57,6 +57,7 @@ def stage_rows(cohort, seed, tests):
         [
             empty
             | {"cohort": cohort, "arm": "real", "seed": seed, "cell_class": "immune"}
+            | {"depth": "as measured", "cell_type": "all"}
             | {"primary": False, "n_donors": 20, **dict(zip(keys, test, strict=False))}
             for test in tests
         ]

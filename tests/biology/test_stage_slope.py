@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,3 +124,115 @@ def test_too_few_donors_are_not_tested(per_term, fewest):
 def test_p_is_uniform_without_an_effect():
     p = [fit(make_donors(24, slope=0.0, seed=s), COVARIATES)["p"] for s in range(200)]
     assert kstest(p, "uniform").pvalue > 0.01
+
+
+@pytest.mark.parametrize("covariates", [[], ["median_genes"]])
+def test_p_is_uniform_with_shuffled_stages(covariates):
+    """Depth drives the measure and follows the donors' order, the shuffled stage does not."""
+    donors = make_donors(30, slope=0.8)
+    donors["contribution"] += donors["median_genes"] / 200
+    rng = np.random.default_rng(4)
+    p = [
+        fit(donors.assign(adnc=rng.permutation(donors["adnc"])), covariates)["p"]
+        for _ in range(300)
+    ]
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+def test_the_interval_covers_the_planted_slope():
+    """`beta` is per standard deviation of the measure, of which each draw has its own."""
+    covered = []
+    for seed in range(200):
+        donors = make_donors(30, slope=0.5, seed=seed)
+        result, sd = fit(donors), donors["contribution"].std(ddof=1)
+        covered.append(result["beta_low"] * sd <= 0.5 <= result["beta_high"] * sd)
+    assert 0.91 <= np.mean(covered) <= 0.985
+
+
+def with_assays(donors, seed=5):
+    rng = np.random.default_rng(seed)
+    share = rng.choice([0.0, 0.25, 1.0], len(donors))
+    shares = [json.dumps({"3' v3": 1 - x, "multiome": x}) for x in share]
+    return donors.assign(assay_shares=shares), share
+
+
+def test_assay_enters_as_shares():
+    donors, share = with_assays(make_donors(60))
+    donors["contribution"] += 3 * share
+    result = fit(donors, ["assay", "age_death"])
+    assert result["covariates"] == "assay+age_death"
+    donors["y"] = donors["contribution"] / donors["contribution"].std(ddof=1)
+    expected = smf.ols("y ~ adnc + share + age_death", donors.assign(share=share)).fit()
+    assert result["p"] == pytest.approx(expected.pvalues["adnc"])
+
+
+def test_an_assay_of_many_levels_counts_a_term_for_each():
+    donors = make_donors(40).assign(assay_shares=[f'{{"v{i % 4}": 1.0}}' for i in range(40)])
+    result = fit(donors, ["median_genes", "assay", "sex"])
+    assert result["covariates"] == "median_genes+sex"
+    assert "assay (fewer than 10 donors per term)" in result["reason"]
+    one = fit(donors.assign(assay_shares='{"v3": 1.0}'), ["assay"])
+    assert "assay (the same in all donors)" in one["reason"]
+    none = fit(donors.assign(assay_shares='{"": 1.0}'), ["assay"])
+    assert "assay (missing for 40 donors)" in none["reason"]
+
+
+def two_regions(n=40, *, slope=0.5, seed=0, between=1.0):
+    rng = np.random.default_rng(seed)
+    donors = make_donors(n, slope=slope, seed=seed).assign(donor_id=[f"D{i:02d}" for i in range(n)])
+    donors["contribution"] = slope * donors["adnc"] + between * rng.normal(size=n)
+    tables = [donors.assign(region=name) for name in ("A9", "MTG")]
+    both = pd.concat(tables, ignore_index=True)
+    both["contribution"] += 2.0 * both["region"].eq("A9") + rng.normal(0, 0.5, len(both))
+    return both
+
+
+def test_a_balanced_mixed_model_is_the_regression_of_donor_means():
+    """Closed form: every donor in every region, so that REML's slope is OLS on the means."""
+    both = two_regions()
+    result = fit(both)
+    means = both.groupby("donor_id")[["contribution", "adnc"]].mean()
+    sd = both["contribution"].std(ddof=1)
+    expected = linregress(means["adnc"], means["contribution"] / sd)
+    assert (result["n_donors"], result["n_regions"]) == (40, 2)
+    assert result["null"].startswith("mixed-model")
+    assert result["beta"] == pytest.approx(expected.slope, rel=1e-3)
+    assert result["se"] == pytest.approx(expected.stderr, rel=1e-2)
+    assert result["p"] == pytest.approx(expected.pvalue, rel=0.05)
+
+
+def test_the_mixed_model_is_statsmodels_own():
+    both = two_regions(seed=3).iloc[:-9]  # unbalanced
+    result = fit(both, ["median_genes"])
+    both["y"] = both["contribution"] / both["contribution"].std(ddof=1)
+    model = smf.mixedlm("y ~ adnc + median_genes + C(region)", both, groups="donor_id").fit()
+    assert result["beta"] == pytest.approx(model.params["adnc"], rel=1e-3)
+    assert result["se"] == pytest.approx(model.bse["adnc"], rel=1e-2)
+
+
+def test_regions_are_not_counted_as_donors():
+    p, naive = [], []
+    for seed in range(60):
+        both = two_regions(20, slope=0, seed=seed)
+        p.append(fit(both)["p"])
+        level = both["contribution"] - both.groupby("region")["contribution"].transform("mean")
+        naive.append(linregress(both["adnc"], level).pvalue)
+    assert kstest(p, "uniform").pvalue > 0.01
+    # As if two regions were two people: too small by the square root of two.
+    assert np.mean(np.array(naive) < np.array(p)) > 0.95
+
+
+def test_one_region_per_donor_is_a_covariate():
+    donors = make_donors(40).assign(region=["A9", "MTG"] * 20)
+    result = fit(donors.assign(donor_id=[str(i) for i in range(40)]), ["median_genes"])
+    assert result["covariates"] == "region+median_genes" and result["n_regions"] == 2
+
+
+def test_a_mixed_model_that_fails_says_so(monkeypatch):
+    def fails(*args, **kwargs):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr("statsmodels.api.MixedLM.fit", fails)
+    result = fit(two_regions())
+    assert result["status"] == "not converged" and "Singular matrix" in result["reason"]
+    assert np.isnan(result["p"]) and np.isnan(result["beta"])

@@ -58,7 +58,8 @@ def write_run(root: Path, shape: Shape | None = None) -> Run:
             if arm == "real" or name in ("prune/verdicts", "model/performance"):
                 gathered.setdefault(Path(name).name, []).append(table)
         _provenance(folder / arm / str(seed) / "model", "finetune", seed, shape)
-    for name in ("verdicts", "performance", "pathways", "stages"):
+    names = ("verdicts", "performance", "pathways", "stages", "change_points", "stage_order")
+    for name in names:
         pd.concat(gathered[name]).to_parquet(folder / f"{name}.parquet", index=False)
     _gathered(folder, cohort, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
     _external(folder, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))

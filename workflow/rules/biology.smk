@@ -3,10 +3,17 @@
 GENE_SETS = sorted(
     {path for key, value in CONFIG["enrich"].items() if key.endswith("gene_sets") for path in value}
 )
-MAP_TABLES = ("gene_scores", "control_scores", "control_units", "donor_scores")
+MAP_TABLES = [
+    *("gene_scores", "control_scores", "control_units"),
+    *("donor_scores", "thinned_effects", "axis_scores"),
+]
 CONTROL_TABLES = [f"{MODEL}/map/{name}.parquet" for name in ("control_scores", "control_units")]
 COMPONENT_TABLES = ("components", "component_effects", "component_donors")
 LINK_TABLES = ("component_pathways", "component_stages")
+STAGE_TABLES = ("stages", "change_points", "stage_order")
+STAGED = [f"stages/{name}" for name in STAGE_TABLES]
+# Beside the workflow, wherever it is run.
+AXES = os.path.join(workflow.basedir, "resources/gene_sets/ad_axes.gmt")
 REPLICATION_TABLES = "candidates genes pathways stages stage_ranks summary".split()
 
 
@@ -15,6 +22,7 @@ rule map:
         model=model_of,
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
         candidates=f"{MODEL}/search/candidates.parquet",
+        axes=AXES,
     output:
         tables=[f"{MODEL}/map/{name}.parquet" for name in MAP_TABLES],
         provenance=provenance(f"{MODEL}/map", "map"),
@@ -31,7 +39,10 @@ rule map:
         out=lambda w, output: os.path.dirname(output.tables[0]),
         config=json.dumps(
             json.loads(settings("map", "statistics", "compute"))
-            | {"prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]}},
+            | {
+                "prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]},
+                "stages": {"min_cells": CONFIG["stages"]["min_cells"]},
+            },
             sort_keys=True,
         ),
         code=code_hash("scsw.biology.map_genes"),
@@ -172,10 +183,12 @@ rule enrich:
 rule stages:
     input:
         scores=f"{MODEL}/map/donor_scores.parquet",
+        thinned=f"{MODEL}/map/thinned_effects.parquet",
+        axes=f"{MODEL}/map/axis_scores.parquet",
         effects=f"{MODEL}/prune/effects.parquet",
         candidates=f"{MODEL}/search/candidates.parquet",
     output:
-        stages=f"{MODEL}/stages/stages.parquet",
+        tables=[f"{MODEL}/stages/{name}.parquet" for name in STAGE_TABLES],
         provenance=provenance(f"{MODEL}/stages", "stages"),
     log:
         f"{RUN}/logs/stages/{{cohort}}-{{arm}}-{{seed}}.log",
@@ -186,12 +199,13 @@ rule stages:
         mem_mb=8000,
         runtime=60,
     params:
-        out=lambda w, output: os.path.dirname(output.stages),
+        out=lambda w, output: os.path.dirname(output.tables[0]),
         config=settings("stages", "statistics"),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.stages"),
     shell:
         "scsw stages {input.scores:q} --effects {input.effects:q} --out {params.out:q}"
+        " --thinned-effects {input.thinned:q} --axis-scores {input.axes:q}"
         " --candidates {input.candidates:q} --config {params.config:q} {params.simulated} &> {log}"
 
 
@@ -200,7 +214,7 @@ rule gather:
         real=lambda w: [
             f"{f}/{table}.parquet"
             for f in real_folders(w.cohort)
-            for table in ("prune/verdicts", "enrich/pathways", "stages/stages")
+            for table in ("prune/verdicts", "enrich/pathways", *STAGED)
         ],
         models=lambda w: [
             f"{f}/model"
@@ -225,7 +239,7 @@ rule gather:
                 "spike_summary",
                 "profile_agreement",
                 "pathways",
-                "stages",
+                *STAGE_TABLES,
             )
         ],
         provenance=provenance(f"{RUN}/{{cohort}}", "gather"),

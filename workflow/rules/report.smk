@@ -19,6 +19,8 @@ rule report:
                 "profile_agreement.parquet",
                 "pathways.parquet",
                 "stages.parquet",
+                "change_points.parquet",
+                "stage_order.parquet",
                 "controls.parquet",
                 "biomarkers.tsv",
                 "view_agreement.parquet",

@@ -18,7 +18,7 @@ from scsw.biology.external.gene_sets import (
 from scsw.biology.external.groups import Group
 from scsw.biology.external.slopes import GENE_NULL, Residuals, slopes
 from scsw.biology.matched_genes import neighbours
-from scsw.biology.stage_slope import design
+from scsw.biology.stage_design import design
 
 Leading = Mapping[tuple[str, str, str], Collection[str]]  # (seed, candidate, view) → genes
 Sets = Mapping[tuple[str, str, str], list[int]]  # the same → columns of the genes found
@@ -69,8 +69,8 @@ def tests_of(
         for key, genes in leading.items():
             yield from _untested(common | {"n_genes": len(genes), "n_tested": 0}, key, problem)
         return
-    terms, left_out = design(people, "diagnosis", group.covariates, donors_per_term)
-    common |= {"covariates": "+".join(terms.columns[1:]), "reason": left_out}
+    terms, used, left_out = design(people, "diagnosis", group.covariates, donors_per_term)
+    common |= {"covariates": "+".join(used), "reason": left_out}
     # A gene that few people express, or that all express alike, has no difference to speak of.
     kept = np.flatnonzero(((expression > 0).mean(0) >= 0.5) & (np.ptp(expression, axis=0) > 0))
     values, genes = expression[:, kept], group.genes[kept]

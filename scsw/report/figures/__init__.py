@@ -21,6 +21,7 @@ from scsw.report.figures import (
     replication,
     spikes,
     stability,
+    stage_order,
     stages,
 )
 from scsw.report.tables import Tables
@@ -40,6 +41,7 @@ DRAW: dict[str, Callable[[Tables], Figure]] = {
     "components": components.draw,
     "pathways": pathways.draw,
     "stages": stages.draw,
+    "stage_order": stage_order.draw,
     "external": external.draw,
     "replication": replication.draw,
     "biomarkers": biomarkers.draw,

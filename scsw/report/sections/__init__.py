@@ -23,6 +23,7 @@ from scsw.report.sections import (
     replication,
     spikes,
     stability,
+    stage_order,
     stages,
 )
 
@@ -41,6 +42,7 @@ SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "components": ("Attention heads and MLPs", components),
     "pathways": ("Pathways", pathways),
     "stages": ("Disease stages", stages),
+    "stage_order": ("Order of change along the disease", stage_order),
     "external": ("External validation", external),
     "replication": ("Replication across cohorts", replication),
     "biomarkers": ("Candidate biomarkers", biomarkers),

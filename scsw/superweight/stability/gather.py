@@ -38,7 +38,8 @@ def gather_cohort(
 ) -> None:
     """Write a cohort's tables: those of its models joined, and what they have in common.
 
-    ``verdicts``, ``performance``, ``pathways`` and ``stages`` are joined; ``stability``,
+    ``verdicts``, ``performance``, ``pathways``, ``stages``, ``change_points`` and
+    ``stage_order`` are joined; ``stability``,
     ``spike_stability``, ``spike_summary`` and ``profile_agreement`` compare the models.
 
     Parameters
@@ -69,8 +70,9 @@ def gather_cohort(
         "verdicts": [f / "prune" / "verdicts.parquet" for f in folders],
         "performance": [p for f in folders if (p := f / "model" / "performance.parquet").exists()],
         "pathways": [f / "enrich" / "pathways.parquet" for f in own],
-        "stages": [f / "stages" / "stages.parquet" for f in own],
     }
+    for name in ("stages", "change_points", "stage_order"):
+        sources[name] = [f / "stages" / f"{name}.parquet" for f in own]
     searched = {("real", number): Path(f) for number, f in real.items()}
     searched |= {model: Path(f) for model, f in controls.items()}
     read = sources | {

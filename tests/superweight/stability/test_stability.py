@@ -268,6 +268,8 @@ def folders(tmp_path, three_seeds):
             "prune/verdicts": found,
             "enrich/pathways": found,
             "stages/stages": found,
+            "stages/change_points": found,
+            "stages/stage_order": found,
             "model/performance": found,
         }
         for name, table in tables.items():
@@ -282,7 +284,7 @@ def test_gather_writes_the_tables(folders, tmp_path):
     gather_cohort(real, controls, tmp_path / "out", **rules)
     tables = {path.stem: read_table(path) for path in (tmp_path / "out").glob("*.parquet")}
     assert set(tables) == {
-        *("verdicts", "performance", "pathways", "stages"),
+        *("verdicts", "performance", "pathways", "stages", "change_points", "stage_order"),
         *("stability", "spike_stability", "spike_summary", "profile_agreement"),
     }
     assert tables["stability"]["counts_as_agreement"].sum() == 1
