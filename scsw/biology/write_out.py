@@ -101,7 +101,8 @@ def write_out(
             if changes.has_mvc:
                 found[1, own, :, 0] = changes.mvc(intact, cells, change).cpu().numpy()
         gep.add(tokens, detected, groups, found[0])
-        mvc.add(tokens, detected, groups, found[1])
+        if changes.has_mvc:
+            mvc.add(tokens, detected, groups, found[1])
         genes = torch.from_numpy(gep.genes(tokens, detected)[:, 0]).to(device)
         for sums in (halved, others):
             sums.add(changes, intact, genes)

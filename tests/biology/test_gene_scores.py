@@ -319,6 +319,22 @@ def test_batches_change_no_score(parts, scored):
         pd.testing.assert_frame_equal(getattr(tables, name), getattr(same, name), check_exact=True)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_the_gpu_gives_the_scores_of_the_cpu(parts, scored):
+    """On a GPU control edits run in bf16."""
+    family, tables = scored
+    model = copy.deepcopy(parts.model).cuda()
+    settings = section_settings("map", FEW)
+    given = parts.tokenizer, parts.cells, family, settings, STATISTICS, COMPUTE
+    found = gene_scores(model, *given, torch.device("cuda"), by_donor=True)
+    for view in ("read_in", "write_out", "write_out_mvc", "decoder_path"):
+        one, two = over_all(tables, view)["score"], over_all(found, view)["score"]
+        assert np.abs(one - two).max() < 1e-3 * one.abs().max()
+    assert found.control_units["control"].tolist() == tables.control_units["control"].tolist()
+    one, two = (t.control_scores.drop(columns="gene") for t in (tables, found))
+    assert min(one.corrwith(two)) > 0.99
+
+
 def test_too_few_donors_give_no_interval(parts, scored):
     family, _ = scored
     columns = ["donor_mean", "score_low", "score_high"]

@@ -15,6 +15,7 @@ from scsw.superweight.verdict.statistics import (
     sign_flip_p,
     sign_flip_ps,
     studentised_interval,
+    studentised_intervals,
 )
 
 
@@ -55,6 +56,24 @@ def test_the_interval_covers_where_a_percentile_bootstrap_does_not():
     )
     assert own > percentile
     assert own > 0.9
+
+
+def test_many_intervals_at_once_are_those_one_by_one():
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(40, 12)) * rng.gamma(1, 1, (40, 1)) + 0.3
+    values[rng.random(values.shape) < 0.2] = np.nan  # donors without the gene
+    values[0], values[1], values[2, 1:] = np.nan, 2.0, np.nan
+    values[2, 0], values[3, :10], values[4, :11] = (
+        1.0,
+        0.0,
+        1.0,
+    )  # few differ, so some resamples have no spread
+    options = {"n_resamples": 500, "seed": 3}
+    found = np.stack(studentised_intervals(values, **options), axis=1)
+    assert np.isnan(found[0]).all()
+    for row, bounds in zip(values[1:], found[1:], strict=True):
+        expected = studentised_interval(row[~np.isnan(row)], **options)
+        assert bounds == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize("n_donors", DONORS)
