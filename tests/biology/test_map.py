@@ -80,3 +80,20 @@ def test_the_step_writes_its_tables(parts, tmp_path):
     genes = read_table(tmp_path / "map" / "gene_scores.parquet")
     own = genes["candidate_id"].eq("ffn_down.b0.r3.c5") & genes["view"].eq("read_in")
     assert genes.loc[own & genes["cell_type"].eq("all"), "gene"].tolist() == list(scores.index)
+
+
+def test_a_family_without_candidates_gives_empty_tables(parts, tmp_path):
+    write_table(candidates((0, 3, 5, 0.1)).head(0), tmp_path / "candidates.parquet")
+    map_genes(
+        parts.folder,
+        parts.cohort,
+        tmp_path / "candidates.parquet",
+        tmp_path / "map",
+        settings=MAP,
+        statistics=STATISTICS,
+        compute=COMPUTE,
+    )
+    for name in ("gene_scores", "control_units", "donor_scores"):
+        table = read_table(tmp_path / "map" / f"{name}.parquet")
+        assert list(table.columns[:3]) == ["cohort", "arm", "seed"] and table.empty
+    assert read_table(tmp_path / "map" / "control_scores.parquet").columns.tolist() == ["gene"]
