@@ -20,6 +20,19 @@ from tests.cohort.readers import layout_adni
 ROOT = Path(__file__).parents[1]
 # Of the edits beside the random controls; the shipped configs have many.
 FEW = {"n_matched": 3, "n_noise": 3, "scales": [0.5], "n_pairs_among": 3, "n_family_controls": 3}
+# Sizes that the shipped configs have at their defaults, which no path through the code hangs on.
+SMALL = {
+    "seeds": [0, 1],
+    "search": {"first_order_top": 50, "gradient_cells": 16},
+    "prune": FEW | {"n_controls": 399},  # as few as 20 candidates allow
+    "quantize": {"block_sizes": [64], "random_draws": 1},
+    "statistics": {"bootstrap": 300},
+    "map": {"n_controls": 20, "n_write_out_controls": 20},
+    "enrich": {"permutations": 20, "prerank_large_candidates": 0, "max_candidates": 2},
+    "replicate": {"permutations": 200},
+    "biomarkers": {"permutations": 100},
+    "external": {"permutations": 99},
+}
 TINY_COHORT = {"donors": 40, "nuclei_per_donor": 12, "genes": 400}
 TINY = {
     "run": "tiny",
@@ -304,7 +317,8 @@ def test_one_donor_is_not_assessable(checkout):
     small = {"embsize": 16, "nheads": 2, "d_hid": 24, "nlayers": 2, "max_seq_len": 24}
     config = {**config, "model": small, "finetune": {"epochs": 1, "lr": 0.003}}
     config = {**config, "control_arms": [], "prune": config["prune"] | FEW}
-    config["enrich"] = config["enrich"] | {"permutations": 100}
+    config["enrich"] = config["enrich"] | SMALL["enrich"]
+    config["map"] = config["map"] | SMALL["map"]
     write_config(checkout / "htan.yaml", config)
     result = snakemake("--configfile", "htan.yaml", cwd=checkout)
     assert result.returncode == 0, result.stderr[-4000:]
@@ -342,16 +356,11 @@ def real_files(checkout):
 
 
 def on_real_files(checkout, name: str, real_files) -> tuple[dict, list]:
-    """Return a shipped config, and the arguments that run it on these files.
-
-    Only places differ from it, how many seeds and how many edits beside the random controls.
-    """
+    """Return a shipped config, and the arguments that run it on these files, with `SMALL` sizes."""
     paths, checkpoint = real_files
     shipped = yaml.safe_load((ROOT / f"config/{name}.yaml").read_text())
     cohorts = [c | {"path": str(paths[c["source"]])} for c in shipped["cohorts"]]
-    override = {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}, "seeds": [0, 1]}
-    override["prune"] = FEW | {"n_controls": 399}  # as few as 20 candidates allow
-    override["quantize"] = {"block_sizes": [64], "random_draws": 1}
+    override = SMALL | {"cohorts": cohorts, "model": {"checkpoint": str(checkpoint)}}
     path = write_config(checkout / f"{name}-override.yaml", override)
     return shipped, ["--configfile", f"config/{name}.yaml", path]
 
