@@ -59,7 +59,7 @@ def numbers(stored: Path) -> str:
         _false(tables["false_verdicts"]),
         _searched(searched),
         _power(tables["power_by_strength"], "strength", "size of the scalar"),
-        _power(tables["power_by_effect"], "below", "effect below, % of the gap"),
+        _power(tables["power_by_effect"], "below", "effect / gap below"),
         _runs(stored),
     ]
     return "\n\n".join([BEGIN, *parts, END])
@@ -75,6 +75,7 @@ def fill_in(page: Path, stored: Path) -> None:
 
 def _sizes(models: pd.DataFrame, null: pd.DataFrame) -> str:
     accuracy, gap = models["accuracy"], models["gap"]
+    largest = (null["effect_nll"] / null["min_effect"]).max()
     families = null.groupby(["model", "family"]).ngroups
     return (
         f"{len(models)} models without an implant, accuracy on test donors {accuracy.min():.2f} to "
@@ -82,8 +83,7 @@ def _sizes(models: pd.DataFrame, null: pd.DataFrame) -> str:
         f"with {len(null):,} blind candidates. {(null['n_tied'] > 0).sum()} of these have exactly "
         f"the effect of one of their controls, and "
         f"{(null['effect_nll'].abs() <= null['floor_nll']).sum()} an effect within its numerical "
-        f"floor. The largest effect of any is "
-        f"{(null['effect_nll'] / null['min_effect']).max():.0%} of the smallest that counts."
+        f"floor. The largest effect of any is {100 * largest:.2g} % of the smallest that counts."
     )
 
 
@@ -150,7 +150,7 @@ def _power(table: pd.DataFrame, by: str, title: str) -> str:
 
 
 def _percent(value: float) -> str:
-    return "more" if value == float("inf") else f"{100 * value:g}"
+    return "any" if value == float("inf") else f"{value:.0%}"
 
 
 def _runs(stored: Path) -> str:

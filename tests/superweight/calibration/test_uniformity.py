@@ -75,3 +75,10 @@ def test_uniform_and_planted_tables():
     planted = uniformity(table_of(wrong, 6), 60, draws=200, seed=0).set_index("scope")
     assert planted.loc["all", "p_families"] == pytest.approx(1 / 201)
     assert planted.loc["all", "share_05"] > fine.loc["all", "share_05"]
+
+
+def test_the_clustered_test_errs_as_often_as_it_says():
+    rng = np.random.default_rng(6)
+    tables = [table_of(rank_ps(rng, 32, 10, 60), 8) for _ in range(200)]
+    p = np.array([clustered_ks_p(table, 60) for table in tables])
+    assert 0.01 < (p <= 0.05).mean() < 0.1 and 0.4 < np.median(p) < 0.6
