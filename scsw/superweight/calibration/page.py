@@ -22,9 +22,9 @@ FIGURE = """\
 calibration/calibration.png)
 
 *a*: distribution of the rank p of all blind candidates less the uniform one, of each model (grey) \
-and pooled (blue); in the band 95 % of as many independent uniform values would lie at every \
-point. *b*: share of families with any candidate that passes, with 95 % Wilson intervals; *least* \
-is the smallest effect that counts. *c* to *f*: share of implants with 95 % Wilson intervals, \
+and pooled (blue); the band would hold the whole blue line in 95 % of cases if uniform values were \
+independent. *b*: share of families with any candidate that passes, with 95 % Wilson intervals; *least* \
+is the smallest effect that counts. Below: share of implants with 95 % Wilson intervals, \
 against the size of the implanted scalar and against what zeroing it does to the NLL; to the left \
 of the dotted line an effect is below the smallest that counts, and must not be called. Drawn by \
 `scsw/superweight/calibration/figure.py` from the tables in `docs/calibration/` alone \
@@ -74,16 +74,19 @@ def fill_in(page: Path, stored: Path) -> None:
 
 
 def _sizes(models: pd.DataFrame, null: pd.DataFrame) -> str:
-    accuracy, gap = models["accuracy"], models["gap"]
-    largest = (null["effect_nll"] / null["min_effect"]).max()
+    accuracy, gap, effect = models["accuracy"], models["gap"], null["effect_nll"]
+    nothing = effect == 0
+    small = ~nothing & (effect.abs() <= null["floor_nll"])
+    largest = 100 * (effect / null["min_effect"]).max()
     families = null.groupby(["model", "family"]).ngroups
     return (
         f"{len(models)} models without an implant, accuracy on test donors {accuracy.min():.2f} to "
         f"{accuracy.max():.2f}, gap {gap.min():.2f} to {gap.max():.2f} nats; {families} families "
-        f"with {len(null):,} blind candidates. {(null['n_tied'] > 0).sum()} of these have exactly "
-        f"the effect of one of their controls, and "
-        f"{(null['effect_nll'].abs() <= null['floor_nll']).sum()} an effect within its numerical "
-        f"floor. The largest effect of any is {100 * largest:.2g} % of the smallest that counts."
+        f"with {len(null):,} blind candidates. {nothing.sum()} of these do nothing at all (such as "
+        f"one whose hidden unit never fires) and {small.sum()} more have an effect within its "
+        f"numerical floor; {(null['n_tied'] > 0).sum()} have exactly the effect of one of their "
+        "controls, which makes p a little too large, never too small. The largest effect of any is "
+        f"{largest:.2g} % of the smallest that counts."
     )
 
 

@@ -1,16 +1,26 @@
 """Tables of several runs put together, and the numbers of the page."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from scsw.files import read_table, write_json
+from scsw.files import read_json, read_table, write_json
 from scsw.superweight.calibration.__main__ import gather
 from scsw.superweight.calibration.figure import write
-from scsw.superweight.calibration.page import BEGIN, END, fill_in, write_summaries
+from scsw.superweight.calibration.page import (
+    BEGIN,
+    END,
+    SUMMARIES,
+    fill_in,
+    numbers,
+    write_summaries,
+)
 from tests.superweight.calibration.test_uniformity import rank_ps
 
 N_CONTROLS = 60
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def test_runs_are_put_together_and_doubles_are_dropped(tmp_path):
@@ -81,3 +91,35 @@ def test_the_page_and_the_figure_hold_what_the_tables_do(stored, monkeypatch):
     write(stored, N_CONTROLS, 0.05)
     assert "simulated" in (stored / "calibration.svg").read_text()
     assert (stored / "calibration.png").stat().st_size > 10_000
+
+
+def test_the_stored_page_holds_what_the_stored_tables_do():
+    assert numbers(DOCS / "calibration") in (DOCS / "calibration.md").read_text(encoding="utf-8")
+
+
+def test_the_stored_summaries_are_those_of_the_stored_tables(tmp_path, monkeypatch):
+    """But for the p of drawn families, which takes a minute."""
+    monkeypatch.setattr("scsw.superweight.calibration.page.DRAWS", 1)
+    for name in ("null", "power"):
+        table = read_table(DOCS / "calibration" / f"{name}.parquet")
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    n_controls = read_json(DOCS / "calibration" / "settings.json")["null"]["prune"]["n_controls"]
+    write_summaries(tmp_path, n_controls)
+    for name in SUMMARIES:
+        new, old = (
+            read_table(folder / f"{name}.tsv") for folder in (tmp_path, DOCS / "calibration")
+        )
+        dropped = [column for column in new if column == "p_families"]
+        pd.testing.assert_frame_equal(new.drop(columns=dropped), old.drop(columns=dropped))
+
+
+def test_the_stored_run_holds_what_was_asked_of_it():
+    folder = DOCS / "calibration"
+    uniform = read_table(folder / "uniformity.tsv").set_index("scope").loc["all"]
+    assert uniform["models"] >= 5 and uniform["families"] >= 200
+    assert min(uniform["p_families"], uniform["p_models"]) > 0.05
+    false = read_table(folder / "false_verdicts.tsv").set_index("question").loc["causal"]
+    assert false["passed"] <= 4 / 200 * false["families"]
+    power = read_table(folder / "power_by_strength.tsv")
+    constant = power[(power["kind"] == "implanted_constant") & (power["outcome"] == "causal")]
+    assert len(constant) >= 4 and (constant["n"] >= 20).all()
