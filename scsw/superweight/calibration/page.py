@@ -22,9 +22,9 @@ FIGURE = """\
 calibration/calibration.png)
 
 *a*: distribution of the rank p of all blind candidates less the uniform one, of each model (grey) \
-and pooled (blue); the band would hold the whole blue line in 95 % of cases if uniform values were \
-independent. *b*: share of families with any candidate that passes, with 95 % Wilson intervals; *least* \
-is the smallest effect that counts. Below: share of implants with 95 % Wilson intervals, \
+and pooled (blue); the band holds the whole blue line in 95 % of cases for independent uniform \
+values. *b*: share of families with any candidate that passes, with 95 % Wilson intervals; \
+*least* is the smallest effect that counts. Below: share of implants with 95 % Wilson intervals, \
 against the size of the implanted scalar and against what zeroing it does to the NLL; to the left \
 of the dotted line an effect is below the smallest that counts, and must not be called. Drawn by \
 `scsw/superweight/calibration/figure.py` from the tables in `docs/calibration/` alone \

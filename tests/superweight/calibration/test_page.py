@@ -74,12 +74,12 @@ def stored(tmp_path):
 def test_the_page_and_the_figure_hold_what_the_tables_do(stored, monkeypatch):
     monkeypatch.setattr("scsw.superweight.calibration.page.DRAWS", 99)
     page = stored / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n", encoding="utf-8")
+    page.write_text(f"before\n{BEGIN}\nstale numbers\n{END}\nafter\n", encoding="utf-8")
     write_summaries(stored, N_CONTROLS)
     fill_in(page, stored)
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{BEGIN}\n") and text.endswith(f"{END}\nafter\n")
-    assert "old" not in text
+    assert "stale numbers" not in text
     assert "4 models without an implant" in text and "24 families with 120 blind" in text
     assert "| called causal, if every effect above 0 counts | 1 of 24 | 4.2 % [" in text
     assert "(2 candidates, judged in the same way): 0 called, in 0 of 2 models; 1 have q" in text
