@@ -421,8 +421,8 @@ def components(
     seed: Seed = 0,
 ) -> None:
     """Score what attention heads and MLPs take up, and replace each by its mean."""
-    names = ("map", "statistics", "compute", "prune", "enrich")
-    settings, statistics, compute, prune, enrich = sections(config, *names)
+    names = ("map", "statistics", "compute", "prune", "enrich", "stages")
+    settings, statistics, compute, prune, enrich, stages = sections(config, *names)
     from scsw.biology.components import components as run
 
     run(
@@ -435,6 +435,7 @@ def components(
         compute=compute,
         max_cells_per_donor=prune.max_cells_per_donor,
         top_genes=enrich.top_genes,
+        stage_min_cells=stages.min_cells,
         arm=arm,
         seed=seed,
     )
@@ -460,7 +461,7 @@ def link_components(
         out,
         enrich=enrich,
         stages=stages,
-        min_test_donors=statistics.min_test_donors,
+        statistics=statistics,
         simulated=simulated,
     )
 

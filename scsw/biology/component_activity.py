@@ -16,6 +16,7 @@ from scsw.biology.component_scores import (
     over_cell_mean,
     to_numpy,
 )
+from scsw.biology.donor_scores import places
 from scsw.scgpt.encoder_layer import EncoderLayer
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
@@ -23,7 +24,7 @@ from scsw.superweight.pruning.difference import IntactNorm
 from scsw.superweight.pruning.intact import Intact, IntactBlock, intact_parts
 
 MEASURES = ("contribution", "leading_genes", "effect_nll")
-_KEYS = ["donor_id", "cell_class"]
+_KEYS = ["donor_id", "cell_class", "region"]
 
 
 @torch.no_grad()
@@ -90,34 +91,44 @@ def _mean_where(values: Tensor, where: Tensor, intact: Intact) -> np.ndarray:
 
 
 def donor_table(
-    names: list[tuple[int, str]], obs: pd.DataFrame, measures: dict[str, np.ndarray]
+    names: list[tuple[int, str]],
+    obs: pd.DataFrame,
+    measures: dict[str, np.ndarray],
+    depth: str,
 ) -> pd.DataFrame:
-    """Average the measures over the cells of a donor and class.
+    """Average the measures over the cells of a donor, class and region.
 
     Parameters
     ----------
     names
         ``(block, component)`` of each component.
     obs
-        The cells, with ``donor_id`` and ``cell_class``.
+        The cells, with ``donor_id``, ``cell_class``, ``cell_type`` and ``region``.
     measures
         Of each name in `MEASURES` the values, shape (components, cells); NaN where not measured.
+    depth
+        ``as measured`` or ``thinned``; written into every row.
 
     Returns
     -------
     pandas.DataFrame
-        Contract: ``component_donors.parquet`` without its first three columns.
+        Contract: ``component_donors.parquet`` without its first three columns. ``region`` is
+        ``all`` where the cells are of one region.
     """
-    keys = [obs[name].astype(str).to_numpy() for name in _KEYS]
+    own = places(obs)
+    if own["region"].nunique() == 1:
+        own = own.assign(region="all")
+    keys = [own[name] for name in _KEYS]
     parts = []
     for row, (block, component) in enumerate(names):
         values = pd.DataFrame({name: measures[name][row] for name in MEASURES})
         groups = values.groupby(keys)
         table = groups.mean().rename_axis(_KEYS).reset_index()
         counts = groups["effect_nll"].count().to_numpy()
-        table.insert(2, "n_cells", groups.size().to_numpy())
+        table.insert(len(_KEYS), "n_cells", groups.size().to_numpy())
         table["effect_cells"] = counts
         table.insert(0, "block", block)
         table.insert(1, "component", component)
+        table.insert(2, "depth", depth)
         parts.append(table)
     return pd.concat(parts, ignore_index=True)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pandas as pd
 
 from scsw.biology import over_representation as ora
 from scsw.biology.component_activity import MEASURES
 from scsw.biology.gene_sets import Library, find_gmt, read_libraries, within_background
-from scsw.biology.stage_slope import stage_slope
-from scsw.biology.stages import STAGE_VARIABLES
+from scsw.biology.stages import stage_tests
 from scsw.biology.tables import (
     AS_MEASURED,
     COMPONENT_PATHWAYS,
     COMPONENT_STAGES,
+    THINNED,
     benjamini_hochberg,
     one_model,
     read_columns,
@@ -27,10 +24,11 @@ from scsw.biology.tables import (
 from scsw.files import read_table, write_table
 from scsw.provenance import recorded
 
-PRIMARY_VIEW, PRIMARY_LIBRARY, PRIMARY_MEASURE = "contribution", "ad_axes", "contribution"
+PRIMARY_VIEW, PRIMARY_LIBRARY = "contribution", "ad_axes"
 _GENES = "cohort arm seed block component view gene z".split()
 _COMPONENT = ["block", "component"]
-_DONOR = ["donor_id", "cell_class"]
+_MODEL = ["cohort", "arm", "seed"]
+_PLACE = ["depth", "donor_id", "cell_class", "region"]
 _OF_CANDIDATE = ["candidate_id", "contribution", "spike", "n_cells", "cell_type"]
 
 
@@ -42,14 +40,14 @@ def link_components(
     *,
     enrich: SimpleNamespace,
     stages: SimpleNamespace,
-    min_test_donors: int = 10,
+    statistics: SimpleNamespace,
     simulated: bool = False,
 ) -> None:
     """Write ``component_pathways`` and ``component_stages`` of one model.
 
     Pathways by over-representation and stages by regression, with the functions that test the
     candidates. q of a pathway is Benjamini–Hochberg over all components and all sets of one view
-    and library, q of a stage over all components and cell classes of one stage and measure.
+    and library, q of a stage over all components and cell classes of one depth, stage and measure.
 
     Parameters
     ----------
@@ -59,10 +57,8 @@ def link_components(
         ``map/donor_scores.parquet`` of the same model, of which the donors' data are taken.
     out
         Folder for the two tables.
-    enrich, stages
+    enrich, stages, statistics
         These sections of the config.
-    min_test_donors
-        Fewest donors of a regression (``statistics.min_test_donors``).
     simulated
         Whether the cohort is simulated; kept in the provenance.
 
@@ -78,8 +74,7 @@ def link_components(
         out,
         inputs={"components": components, "component_donors": component_donors}
         | {"donor_scores": donor_scores, **gmt_files},
-        parameters={"enrich": vars(enrich), "stages": vars(stages)}
-        | {"min_test_donors": min_test_donors},
+        parameters={"enrich": vars(enrich), "stages": vars(stages), **vars(statistics)},
         simulated=simulated,
     ):
         genes = read_columns(components, _GENES)
@@ -88,7 +83,7 @@ def link_components(
         tables = {
             "component_pathways": (pathways(genes, libraries, enrich), COMPONENT_PATHWAYS),
             "component_stages": (
-                stage_tests(activity, data, stages, min_test_donors),
+                component_stages(activity, data, stages, statistics),
                 COMPONENT_STAGES,
             ),
         }
@@ -125,52 +120,39 @@ def pathways(
     return table.sort_values(["view", *_COMPONENT, "library", "p", "gene_set"], kind="stable")
 
 
-def stage_tests(
-    activity: pd.DataFrame, data: pd.DataFrame, settings: SimpleNamespace, min_donors: int
+def component_stages(
+    activity: pd.DataFrame,
+    data: pd.DataFrame,
+    settings: SimpleNamespace,
+    statistics: SimpleNamespace,
 ) -> pd.DataFrame:
-    """Regress the measures of every component on the stages, donors as units.
+    """Regress the measures of every component on the stages, as those of candidates are.
 
     Parameters
     ----------
     activity
         Table ``component_donors.parquet``.
     data
-        Table ``donor_scores.parquet``; used are the donors' stages and covariates, as measured
-        and over all regions. Reference donors are left out.
+        Table ``donor_scores.parquet``; used are the donors' stages and covariates.
+    settings, statistics
+        Sections ``stages`` and ``statistics`` of the config.
     """
-    whole_class = data[
-        data["depth"].eq(AS_MEASURED)
-        & data["cell_type"].eq("all")
-        & data["region"].eq("all")
+    by_region = activity["region"].ne("all").any()
+    used = (
+        data["cell_type"].eq("all")
+        & data["split"].isin(["discovery", "test"])
         & ~data["is_reference"].astype(bool)
-    ]
-    facts = whole_class.drop(columns=_OF_CANDIDATE).drop_duplicates(_DONOR)
-    keys = [name for name in ("cohort", "arm", "seed") if name in facts]
-    donors = activity.merge(facts.drop(columns=keys), on=_DONOR, validate="many_to_one")
-    table = pd.DataFrame(_stage_rows(donors, settings, min_donors))
-    if len(table):
-        table["q"] = table.groupby(["stage", "measure"])["p"].transform(benjamini_hochberg)
-    return table
-
-
-def _stage_rows(
-    donors: pd.DataFrame, settings: SimpleNamespace, min_donors: int
-) -> Iterator[dict[str, Any]]:
-    primary_stage = "adnc" if donors["adnc"].ge(0).any() else "braak"
-    groups = donors.groupby([*_COMPONENT, "cell_class"], observed=True)
-    for (block, component, cell_class), group in groups:
-        for measure, stage in product(MEASURES, STAGE_VARIABLES):
-            cells = group["effect_cells" if measure == "effect_nll" else "n_cells"]
-            yield {
-                **{"block": block, "component": component, "cell_class": cell_class},
-                **{"measure": measure, "stage": stage},
-                "primary": (measure, stage) == (PRIMARY_MEASURE, primary_stage),
-                **stage_slope(
-                    group[cells.ge(settings.min_cells)],
-                    measure,
-                    stage,
-                    settings.covariates,
-                    donors_per_term=settings.donors_per_term,
-                    min_donors=min_donors,
-                ),
-            }
+        & data["region"].ne("all").eq(by_region)
+    )
+    facts = data[used].drop(columns=[*_MODEL, *_OF_CANDIDATE]).drop_duplicates(_PLACE)
+    names = activity[_COMPONENT].drop_duplicates()
+    number = names.assign(candidate_id=range(len(names)))  # the components' own identifier
+    donors = (
+        activity.merge(number, on=_COMPONENT)
+        .merge(facts, on=_PLACE, validate="many_to_one")
+        .assign(cell_type="all")
+    )
+    by_depth = {depth: donors[donors["depth"].eq(depth)] for depth in (AS_MEASURED, THINNED)}
+    order = list(number["candidate_id"])
+    table = stage_tests(by_depth, order, settings, statistics, MEASURES)
+    return table.merge(number, on="candidate_id").drop(columns="candidate_id")

@@ -21,6 +21,8 @@ from scsw.biology.component_effects import (
 )
 from scsw.biology.component_genes import GeneSums, leaders, leading_genes
 from scsw.biology.component_scores import Spike, component_names, spikes_seen
+from scsw.biology.tables import AS_MEASURED, THINNED
+from scsw.biology.thin import thinned
 from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
@@ -44,13 +46,15 @@ def components(
     compute: SimpleNamespace,
     max_cells_per_donor: int | None = None,
     top_genes: int = 100,
+    stage_min_cells: int = 20,
     arm: str = "real",
     seed: int = 0,
 ) -> None:
     """Write ``components``, ``component_effects`` and ``component_donors`` for one model.
 
     Means are over the discovery donors' cells; genes are scored, and components replaced, in the
-    test donors' cells; activities are over both.
+    test donors' cells; activities are over both, as
+    measured and thinned to one depth per class.
 
     Parameters
     ----------
@@ -64,6 +68,9 @@ def components(
         Cap on the cells of one donor.
     top_genes
         Most genes that lead a component (``enrich.top_genes``).
+    stage_min_cells
+        Fewest cells with which a donor has a say in the depth that cells are thinned to
+        (``stages.min_cells``).
     arm, seed
         Written into every row.
     """
@@ -77,7 +84,8 @@ def components(
         out,
         inputs={"model": model_folder, "cohort": cohort, "candidates": candidates},
         parameters={**vars(settings), **vars(statistics), **vars(compute), "arm": arm}
-        | {"max_cells_per_donor": max_cells_per_donor, "top_genes": top_genes},
+        | {"max_cells_per_donor": max_cells_per_donor, "top_genes": top_genes}
+        | {"stage_min_cells": stage_min_cells},
         seed=seed,
         simulated=facts["simulated"],
     ) as record:
@@ -93,6 +101,7 @@ def components(
             (settings, statistics, compute),
             device,
             top_genes=top_genes,
+            stage_min_cells=stage_min_cells,
             donors_are_units=facts["split_unit"] == "donor",
         )
         for name, table in tables.items():
@@ -110,6 +119,7 @@ def component_tables(
     device: torch.device,
     *,
     top_genes: int,
+    stage_min_cells: int,
     donors_are_units: bool,
 ) -> dict[str, pd.DataFrame]:
     """Compute the three tables of the step, without the columns that name the model.
@@ -139,6 +149,11 @@ def component_tables(
     share, of_leading = cell_activity(model, tokenizer_of(cells), leading, compute, device)
     effect = np.full_like(share, np.nan)
     effect[:, is_test] = rises[:, 0]
+    measured = {"contribution": share, "leading_genes": of_leading, "effect_nll": effect}
+    thin = thinned(cells, min_cells=stage_min_cells)
+    again = cell_activity(model, tokenizer_of(thin), leading, compute, device)
+    on_thin = dict(zip(("contribution", "leading_genes"), again, strict=True))
+    on_thin["effect_nll"] = np.full_like(again[0], np.nan)
     donors = test.obs["donor_id"].to_numpy(str)
     enough = np.unique(donors).size >= statistics.min_test_donors
     effects = effects_table(names, rises, donors, statistics, by_donor=donors_are_units and enough)
@@ -147,10 +162,12 @@ def component_tables(
     return {
         "components": genes,
         "component_effects": _with_spikes(effects, sums, spikes),
-        "component_donors": donor_table(
-            names,
-            cells.obs,
-            {"contribution": share, "leading_genes": of_leading, "effect_nll": effect},
+        "component_donors": pd.concat(
+            [
+                donor_table(names, cells.obs, measured, AS_MEASURED),
+                donor_table(names, thin.obs, on_thin, THINNED),
+            ],
+            ignore_index=True,
         ),
     }
 

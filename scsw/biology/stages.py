@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
@@ -130,6 +130,7 @@ def stage_tests(
     order: list[str],
     settings: SimpleNamespace,
     statistics: SimpleNamespace,
+    measures: Sequence[str] = MEASURES,
 ) -> pd.DataFrame:
     """Return ``stages.parquet`` without the model's columns.
 
@@ -141,13 +142,15 @@ def stage_tests(
         Candidates, best first.
     settings, statistics
         Sections of the config.
+    measures
+        Columns of `donors` that are tested; those of candidates by default.
     """
     measured = donors[AS_MEASURED]
     primary_stage = "adnc" if measured["adnc"].ge(0).any() else "braak"
     rows = [
         row
         for depth, own in donors.items()
-        for row in _rows(own, depth, primary_stage, order, settings, statistics)
+        for row in _rows(own, depth, primary_stage, order, settings, statistics, measures)
     ]
     table = pd.DataFrame(rows)
     if table.empty:
@@ -167,13 +170,14 @@ def _rows(
     order: list[str],
     settings: SimpleNamespace,
     statistics: SimpleNamespace,
+    measures: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     keys = ["candidate_id", "cell_class", "cell_type"]
     # With no donor at all there is still a row, which says so.
     places = donors[keys[1:]].astype(str).drop_duplicates().sort_values(keys[1:])
     places = list(places.itertuples(index=False, name=None)) or [("", "all")]
     groups = dict(list(donors.groupby(keys, observed=True)))
-    for candidate, (cell_class, cell_type), measure in product(order, places, MEASURES):
+    for candidate, (cell_class, cell_type), measure in product(order, places, measures):
         group = groups.get((candidate, cell_class, cell_type), donors.iloc[:0])
         cells = group["effect_cells" if measure == "effect_nll" else "n_cells"]
         enough = group[cells.ge(settings.min_cells)]

@@ -80,12 +80,8 @@ COMPONENT_PATHWAYS = {
 }
 COMPONENT_STAGES = {
     **_MODEL,
-    **{"block": "int64"},
-    **dict.fromkeys(["component", "measure", "cell_class", "stage"], "text"),
-    **{"primary": "bool", "n_donors": "int64", "covariates": "text"},
-    **dict.fromkeys(["beta", "beta_low", "beta_high"], "float64"),
-    **_TEST,
-    **{"status": "text", "reason": "text"},
+    **{"block": "int64", "component": "text"},
+    **{name: kind for name, kind in STAGES.items() if name not in (*_MODEL, "candidate_id")},
 }
 REPLICATED_CANDIDATES = {
     **_PAIR_OF_MODELS,

@@ -82,7 +82,10 @@ COMPONENTS = [
     *"leading_genes n_significant_genes".split(),
 ]
 COMPONENT_PATHWAYS = [*COMPONENT, *"library gene_set primary p q share_of_components".split()]
-COMPONENT_STAGES = [*COMPONENT, *"measure cell_class stage primary beta p q status".split()]
+COMPONENT_STAGES = [
+    *COMPONENT,
+    *"measure cell_class stage primary beta p q status survives_thinning".split(),
+]
 PATHWAYS = [
     *CANDIDATE,
     *"view method library gene_set n_genes_in_set n_overlap statistic p q null primary".split(),

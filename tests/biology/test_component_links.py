@@ -6,7 +6,8 @@ import pytest
 from scipy.stats import hypergeom
 from statsmodels.stats.multitest import multipletests
 
-from scsw.biology.component_links import link_components, pathways, stage_tests
+from scsw.biology.component_activity import MEASURES
+from scsw.biology.component_links import component_stages, link_components, pathways
 from scsw.biology.donor_facts import FACTS
 from scsw.biology.stage_slope import stage_slope
 from scsw.errors import ScswError
@@ -17,6 +18,7 @@ GENES = [f"GENE{i:03d}" for i in range(200)]
 COMPONENTS = [(0, "head0"), (0, "head1"), (0, "mlp"), (1, "head0")]
 MODULE = GENES[40:60]
 STAGES = section_settings("stages", {"min_cells": 3})
+STATISTICS = section_settings("statistics")
 
 
 def gene_table(rng):
@@ -43,11 +45,12 @@ def donor_tables(rng, n=24):
     facts = pd.DataFrame({"donor_id": names, "split": ["discovery", "test"] * (n // 2)})
     facts[FACTS] = rng.normal(5, 1, (n, len(FACTS)))
     facts["adnc"], facts["sex"] = np.arange(n) % 4, "female"
-    facts = facts.assign(is_reference=False, depth="as measured", region="all")
+    facts = facts.assign(is_reference=False, region="all", assay_shares="{}", age_censored=False)
     facts = facts.assign(median_genes=rng.normal(900, 80, n), pct_mito=rng.uniform(1, 3, n))
     data = pd.concat(
         [
-            facts.assign(candidate_id=name, cell_class=kind, cell_type=cell_type)
+            facts.assign(depth=depth, candidate_id=name, cell_class=kind, cell_type=cell_type)
+            for depth in ("as measured", "thinned")
             for name in ("a", "b")
             for kind in ("glia", "neuron")
             for cell_type in ("all", "Sst")
@@ -59,9 +62,12 @@ def donor_tables(rng, n=24):
             measures = rng.normal(0, 0.2, (n, 3))
             if (block, component, kind) == (1, "head0", "glia"):
                 measures[:, 0] += 0.5 * facts["adnc"]
-            table = pd.DataFrame(measures, columns=["contribution", "leading_genes", "effect_nll"])
-            table = table.assign(donor_id=names, cell_class=kind, n_cells=9)
-            activity.append(table.assign(block=block, component=component, effect_cells=9))
+            table = pd.DataFrame(measures, columns=list(MEASURES)).assign(
+                donor_id=names, cell_class=kind, region="all", n_cells=9, effect_cells=9
+            )
+            table = table.assign(block=block, component=component, depth="as measured")
+            gone = {"contribution": rng.normal(0, 0.2, n), "effect_nll": np.nan}
+            activity += [table, table.assign(depth="thinned", **gone)]
     activity = pd.concat(activity, ignore_index=True)
     model = {"cohort": "one", "arm": "real", "seed": 0}
     return activity.assign(**model), data.assign(**model)
@@ -94,13 +100,15 @@ def test_a_family_is_all_components_and_sets_of_a_view_and_library():
 
 def test_a_planted_stage_is_found_in_its_component_and_class_alone():
     activity, data = donor_tables(np.random.default_rng(1))
-    table = stage_tests(activity, data, STAGES, 10)
+    table = component_stages(activity, data, STAGES, STATISTICS)
     primary = table[table["primary"]]
     assert set(primary["stage"]) == {"adnc"} and set(primary["measure"]) == {"contribution"}
     found = primary[primary["q"] < 0.05]
     assert found[["block", "component", "cell_class"]].values.tolist() == [[1, "head0", "glia"]]
+    assert found["survives_thinning"].tolist() == ["no"]  # it followed depth: see donor_tables
     own = activity[
-        activity["block"].eq(1)
+        activity["depth"].eq("as measured")
+        & activity["block"].eq(1)
         & activity["component"].eq("head0")
         & activity["cell_class"].eq("glia")
     ]
@@ -118,10 +126,23 @@ def test_a_planted_stage_is_found_in_its_component_and_class_alone():
         assert family["q"].to_numpy() == pytest.approx(expected)
 
 
+def test_regions_of_one_donor_are_no_donors_of_their_own():
+    activity, data = donor_tables(np.random.default_rng(1))
+    regions = ("MTG", "DLPFC")
+    by_region = pd.concat([activity.assign(region=region) for region in regions])
+    noise = np.random.default_rng(2).normal(0, 0.05, (len(by_region), 3))
+    by_region[list(MEASURES)] += noise
+    data = pd.concat([data, *[data.assign(region=region) for region in regions]])
+    table = component_stages(by_region.reset_index(drop=True), data, STAGES, STATISTICS)
+    row = table.query("primary and block == 1 and component == 'head0' and cell_class == 'glia'")
+    assert row["n_donors"].item() == 24 and row["n_regions"].item() == 2
+    assert "mixed-model" in row["null"].item()
+
+
 def test_donors_with_few_cells_take_no_part():
     activity, data = donor_tables(np.random.default_rng(1))
     few = activity.assign(n_cells=2)
-    table = stage_tests(few, data, STAGES, 10)
+    table = component_stages(few, data, STAGES, STATISTICS)
     tested = table[table["status"] == "tested"]
     assert set(tested["measure"]) == {"effect_nll"}  # its own cells are enough
     assert table.loc[table["measure"] == "contribution", "reason"].str.contains("no held-out").all()
@@ -135,14 +156,16 @@ def test_the_step_writes_both_tables(tmp_path, write):
     lines = [f"{name}\t\t" + "\t".join(sets) for name, sets in libraries()["ad_axes"].items()]
     (tmp_path / "ad_axes.gmt").write_text("\n".join(lines))
     enrich = section_settings("enrich", {"gene_sets": [str(tmp_path / "ad_axes.gmt")]})
-    link_components(*files, tmp_path / "out", enrich=enrich, stages=STAGES)
+    link_components(*files, tmp_path / "out", enrich=enrich, stages=STAGES, statistics=STATISTICS)
     for name in ("component_pathways", "component_stages"):
         table = read_table(tmp_path / "out" / f"{name}.parquet")
         assert list(table.columns[:5]) == ["cohort", "arm", "seed", "block", "component"]
         assert len(table)
     write(component_donors=activity.assign(seed=1))
     with pytest.raises(ScswError, match="more than one model"):
-        link_components(*files, tmp_path / "other", enrich=enrich, stages=STAGES)
+        link_components(
+            *files, tmp_path / "other", enrich=enrich, stages=STAGES, statistics=STATISTICS
+        )
     assert not (tmp_path / "other").exists() or not list((tmp_path / "other").glob("*.parquet"))
 
 
@@ -152,5 +175,5 @@ def test_no_gene_and_no_set_give_empty_tables(tmp_path, write):
     activity, data = donor_tables(rng)
     files = write(components=genes.assign(z=np.nan), component_donors=activity, donor_scores=data)
     enrich = section_settings("enrich", {"gene_sets": []})
-    link_components(*files, tmp_path / "out", enrich=enrich, stages=STAGES)
+    link_components(*files, tmp_path / "out", enrich=enrich, stages=STAGES, statistics=STATISTICS)
     assert read_table(tmp_path / "out" / "component_pathways.parquet").empty

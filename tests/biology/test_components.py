@@ -105,6 +105,7 @@ def tables_of(parts, model, spikes=(None, SPIKE), **compute):
         sections,
         CPU,
         top_genes=5,
+        stage_min_cells=1,
         donors_are_units=True,
     )
 
@@ -386,6 +387,10 @@ def test_attention_between_all_tokens_is_never_held_for_more_than_one_cell():
 
 def test_activities_are_means_over_the_cells_of_a_donor(parts, tables):
     donors = tables["component_donors"]
+    thin = donors[donors["depth"] == "thinned"]
+    assert thin["effect_nll"].isna().all() and thin["contribution"].notna().all()
+    donors = donors[donors["depth"] == "as measured"]
+    assert (donors["region"] == "all").all()
     assert set(donors["donor_id"]) == {f"test{i}" for i in range(10)} | {"discovery0", "discovery1"}
     own = donors[(donors["block"] == 0) & (donors["component"] == "mlp")]
     assert own["n_cells"].sum() == len(parts.cells)

@@ -76,6 +76,7 @@ rule components:
             | {
                 "prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]},
                 "enrich": {"top_genes": CONFIG["enrich"]["top_genes"]},
+                "stages": {"min_cells": CONFIG["stages"]["min_cells"]},
             },
             sort_keys=True,
         ),

@@ -115,6 +115,7 @@ def _stages(table: pd.DataFrame, alpha: float) -> dict[str, Any]:
             "beta": float(row["beta"]),
             "q": float(row["q"]),
         }
+        found["n_survive"] = int((tested["survives_thinning"] == "yes").sum())
     return found
 
 
@@ -190,9 +191,11 @@ def _links(n: dict[str, Any]) -> list[str]:
     return [
         *said,
         f"Share of the sum at <cls> against disease stage: {words.count(stages['n_passed'])} of "
-        f"{words.several(stages['n_tests'], 'primary test')} pass. Smallest q: {_named(best)} in "
-        f"{best['cell_class']} on {best['stage']} ({words.effect(best['beta'])} standard "
-        f"deviations per stage, q {words.amount(best['q'])}).",
+        f"{words.several(stages['n_tests'], 'primary test')} pass, "
+        f"{words.count(stages['n_survive'])} of them again on cells thinned to one depth. Smallest "
+        f"q: {_named(best)} in {best['cell_class']} on {best['stage']} "
+        f"({words.effect(best['beta'])} standard deviations per stage, q "
+        f"{words.amount(best['q'])}).",
     ]
 
 
