@@ -31,6 +31,8 @@ REFERENCES = {
     "Grubman et al. 2019": "Grubman A et al. A single-cell atlas of entorhinal cortex from "
     "individuals with Alzheimer's disease reveals cell-type-specific gene expression regulation. "
     "Nature Neuroscience 22, 2087–2097 (2019).",
+    "Kobayashi et al. 2020": "Kobayashi G, Kuribayashi T, Yokoi S, Inui K. Attention is not only a "
+    "weight: analyzing transformers with vector norms. Proceedings of EMNLP 2020, 7057–7075.",
     "Leng et al. 2021": "Leng K et al. Molecular characterization of selectively vulnerable "
     "neurons in Alzheimer's disease. Nature Neuroscience 24, 276–287 (2021).",
     "Mathys et al. 2019": "Mathys H et al. Single-cell transcriptomic analysis of Alzheimer's "
