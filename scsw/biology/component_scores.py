@@ -123,7 +123,8 @@ def spike_tokens(model: nn.Module, intact: Intact, spike: Spike) -> Tensor:
 def attention_to(tokens: Tensor, block: IntactBlock, intact: Intact) -> Tensor:
     """Return the attention of every token to one token of its cell, shape (heads, tokens).
 
-    Cell after cell, so that no more than (heads, tokens, tokens) of one cell is in memory.
+    Cell after cell, so that no more than (heads, tokens, tokens) of one cell is in memory: 46 MB
+    for 8 heads and 1,200 tokens, whatever the batch.
 
     Parameters
     ----------
