@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
 from scipy.stats import hypergeom
 
 from scsw.biology.gene_sets import Library, within_background
 from scsw.biology.matching import unit_ranks
 from scsw.biology.over_representation import over_representation
 from scsw.biology.ranking import leading_genes, ranked_genes, view_scores
+from scsw.biology.set_membership import membership
 
 NULL = (
     "permutation of the gene labels of cohort b with ora done again, one-sided, for the pairs "
@@ -127,12 +127,8 @@ def _permuted_p(
     rng: np.random.Generator,
 ) -> Iterator[np.ndarray]:
     """Yield the p-values of random lists in batches, each of shape (sets, draws)."""
-    place = {gene: index for index, gene in enumerate(background)}
-    columns = [place[gene] for of_set in genes for gene in of_set]
     sizes = np.array([len(of_set) for of_set in genes])
-    rows = np.repeat(np.arange(len(genes)), sizes)
-    shape = (len(genes), len(background))
-    membership = csr_matrix((np.ones(len(rows), np.float32), (rows, columns)), shape=shape)
+    _, members = membership({"": dict(enumerate(genes))}, background)
     unique_sizes, code = np.unique(sizes, return_inverse=True)
     # P(X ≥ x) for each size of a set and each overlap x = 0 … n_query.
     overlaps = np.arange(n_query + 1)
@@ -142,5 +138,5 @@ def _permuted_p(
         order = np.argpartition(rng.random((n, len(background))), n_query - 1, axis=1)
         chosen = np.zeros((len(background), n), np.float32)
         chosen[order[:, :n_query], np.arange(n)[:, None]] = 1
-        overlap = (membership @ chosen).astype(int)
+        overlap = (members @ chosen).astype(int)
         yield tail[code[:, None], overlap]

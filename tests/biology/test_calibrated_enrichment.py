@@ -140,6 +140,20 @@ def test_a_candidate_without_controls_is_not_calibrated(run, z):
     assert table.loc[table["candidate_id"].eq("c3"), "calibrated_p"].isna().all()
 
 
+@pytest.mark.parametrize("empty", ["no candidate", "no scored gene", "no testable set", "silent"])
+def test_nothing_to_compare_gives_an_empty_table(run, z, settings, empty):
+    z_of = {"c1": z}
+    if empty == "no candidate":
+        settings.max_candidates = 0
+    if empty == "no scored gene":
+        z_of = {"c1": {view: np.full(400, np.nan) for view in VIEWS}}
+    if empty == "no testable set":
+        settings.min_size = 300
+    if empty == "silent":
+        z_of = {"c1": {view: np.zeros(400) for view in VIEWS}}
+    assert run(z_of).empty
+
+
 def test_controls_that_are_not_scored_are_left_out(run, z, controls):
     table = pd.read_parquet(controls / "control_scores.parquet")
     table["read_in.b1.c0"] = np.float32("nan")
