@@ -190,9 +190,9 @@ def test_sets_are_told_against_random_genes_and_against_controls(tmp_path):
     ora = numbers["sections"]["pathways"]["methods"]["ora"]
     assert 0 < ora["n_enriched"] < ora["n_passed"] == ora["n_passed_compared"]
     assert "also stand out from the 1,000 matched controls" in read["pathways"]
-    assert "16 sets in each of 4 families" in read["pathways"]
+    assert "The primary sets (16 for each of 4 pairs of candidate and view" in read["pathways"]
     assert "the smallest possible 0.000999" in read["pathways"]
-    assert "fewer than" not in read["pathways"] and "few controls" not in read["pathways"]
+    assert "These are fewer" not in read["pathways"] and "few controls" not in read["pathways"]
     assert "AD_AMYLOID_PROCESSING and AD_GWAS_2022, with 2 genes of 70 and 80" in read["pathways"]
     said = methods_text(numbers)
     assert "matched controls of each candidate (1,000; read-in: hidden units" in said
@@ -201,11 +201,11 @@ def test_sets_are_told_against_random_genes_and_against_controls(tmp_path):
 
 def test_few_controls_and_none_are_told(tmp_path):
     _, _, read = told(tmp_path / "few", n_unit_controls=50)
-    assert "fewer than the 1,000 controls asked for" in read["pathways"]
-    assert "In 2 of the families no single set could have reached q" in read["pathways"]
+    assert "These are fewer than 1,000, so an empirical p is coarse" in read["pathways"]
+    assert "In 2 families no single set could have reached q" in read["pathways"]
     tables, numbers, read = told(tmp_path / "none", n_unit_controls=0)
     assert "No candidate was compared with control units" in read["pathways"]
-    assert "Primary family" not in read["pathways"]
+    assert "The primary sets" not in read["pathways"]
     assert "matched controls of each candidate" not in methods_text(numbers)
     assert len(pathways.draw(tables).axes) == 4  # two panels and their colour bars
 

@@ -28,6 +28,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "enough_controls": ENOUGH,
         "methods": methods,
         "overlaps": _overlaps(t.set_overlaps, t.pathways[is_enriched(t.pathways, alpha)]),
+        "primary_tested": _tested(t),
     }
 
 
@@ -65,7 +66,7 @@ def _primary(rows: pd.DataFrame, alpha: float) -> dict[str, Any] | None:
     within_reach = families["calibrated_floor"].first() * families.size() <= alpha
     passing = rows[is_enriched(rows, alpha)].sort_values(["calibrated_q", "gene_set"])
     return {
-        "n_sets": rows["gene_set"].nunique(),
+        "n_sets": int(families.size().max()),
         "n_families": len(within_reach),
         "n_out_of_reach": int((~within_reach).sum()),
         "n_naive": int((rows["q"] <= alpha).sum()),
@@ -75,6 +76,14 @@ def _primary(rows: pd.DataFrame, alpha: float) -> dict[str, Any] | None:
         "floor_high": float(rows["calibrated_floor"].max()),
         "passing": [_told(row) for row in passing.head(NAMED).itertuples()],
     }
+
+
+def _tested(t: Tables) -> dict[str, int] | None:
+    """Return how many primary sets hold a scored gene, and how many were of a testable size."""
+    scored = set(t.set_overlaps["set_a"]) | set(t.set_overlaps["set_b"])
+    tested = t.pathways.loc[t.pathways["primary"].astype(bool), "gene_set"].nunique()
+    sizes = {f"{side}_size": int(t.config["enrich"][f"{side}_size"]) for side in ("min", "max")}
+    return {"n_scored": len(scored), "n_tested": int(tested), **sizes} if scored else None
 
 
 def _told(row) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def reading(n: dict[str, Any]) -> list[str]:
     for method, found in n["methods"].items():
         sentences.append(_naive(METHODS[method], found, n["alpha"]))
         sentences.append(_calibrated(found, n))
-    return [*sentences, *_shared(n["overlaps"])]
+    return [*sentences, *_sizes(n["primary_tested"]), *_shared(n["overlaps"])]
 
 
 def _naive(method: str, found: dict[str, Any], alpha: float) -> str:
@@ -138,17 +147,20 @@ def _calibrated(found: dict[str, Any], n: dict[str, Any]) -> str:
             "the model would have it."
         )
     among = words.span(found["fewest_controls"], found["most_controls"], write=words.count)
+    passed = found["n_passed_compared"]
     said = (
-        f"Of the {words.count(found['n_passed_compared'])} that pass, "
-        f"{words.count(found['n_enriched'])} also stand out from the {among} matched controls of "
-        "the candidate."
+        f"Of the {words.count(passed)} that pass, {words.count(found['n_enriched'])} also "
+        f"{'stands' if found['n_enriched'] == 1 else 'stand'} out from the {among} matched "
+        "controls of the candidate."
+        if passed
+        else f"None passes, whatever its {among} matched controls say."
     )
     if not found["all_controls"]:
         said += " Some candidates have no controls; their sets are against random genes only."
     if found["most_controls"] < n["enough_controls"]:
         said += (
-            f" That is fewer than the {words.count(n['enough_controls'])} controls asked for: no "
-            "p-value can be smaller than the number of controls allows."
+            f" These are fewer than {words.count(n['enough_controls'])}, so an empirical p is "
+            "coarse: none can be smaller than the number of controls allows."
         )
     return f"{said} {_axes(found['primary'], n['alpha'])}".strip()
 
@@ -158,8 +170,9 @@ def _axes(primary: dict[str, Any] | None, alpha: float) -> str:
         return ""
     low, high = primary["floor_low"], primary["floor_high"]
     said = (
-        f"Primary family, {words.several(primary['n_sets'], 'set')} in each of "
-        f"{words.several(primary['n_families'], 'family', 'families')} (candidate and view): "
+        f"The primary sets ({words.count(primary['n_sets'])} for each of "
+        f"{words.several(primary['n_families'], 'pair')} of candidate and view, each pair a family "
+        "of its own): "
         f"{words.count(primary['n_naive'])} pass against random genes and "
         f"{words.count(primary['n_calibrated'])} against the controls too"
     )
@@ -174,7 +187,7 @@ def _axes(primary: dict[str, Any] | None, alpha: float) -> str:
     )
     if primary["n_out_of_reach"]:
         said += (
-            f" In {words.count(primary['n_out_of_reach'])} of the families "
+            f" In {words.several(primary['n_out_of_reach'], 'family', 'families')} "
             f"no single set could have reached q < {words.amount(alpha)} with so few controls."
         )
     return said
@@ -182,6 +195,17 @@ def _axes(primary: dict[str, Any] | None, alpha: float) -> str:
 
 def _place(row: dict[str, Any]) -> str:
     return f"{row['gene_set']} ({row['view']} of {row['candidate_id']}, seed {row['seed']}"
+
+
+def _sizes(tested: dict[str, int] | None) -> list[str]:
+    if tested is None or tested["n_tested"] >= tested["n_scored"]:
+        return []
+    return [
+        f"Of {words.several(tested['n_scored'], 'primary set')} with a scored gene "
+        f"{words.count(tested['n_tested'])} had {words.count(tested['min_size'])} to "
+        f"{words.count(tested['max_size'])} of them and could be tested; of the others nothing is "
+        "known."
+    ]
 
 
 def _shared(overlaps: dict[str, Any] | None) -> list[str]:
