@@ -390,7 +390,7 @@ def map_command(
     arm: Arm = "real",
     seed: Seed = 0,
 ) -> None:
-    """Map candidates to genes, attention heads and donors."""
+    """Map candidates to genes and donors."""
     names = ("map", "statistics", "compute", "prune", "stages")
     settings, statistics, compute, prune, of_stages = sections(config, *names)
     from scsw.biology.map_genes import map_genes
