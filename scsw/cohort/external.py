@@ -15,7 +15,7 @@ from scsw.errors import ScswError
 from scsw.files import whole
 
 DIAGNOSES = ("CN", "MCI", "AD")  # cognitively normal, mild impairment, Alzheimer's dementia
-OBS = ("sample_id", "donor_id", "visit", "phase", "diagnosis", "rin", "plate", "year")
+OBS = tuple("sample_id donor_id visit phase diagnosis rin plate year age sex".split())
 VAR = ("symbol", "ensembl_id", "n_probe_sets")
 FILE, QC = "external.h5ad", "qc.tsv"
 
@@ -30,8 +30,8 @@ class ExternalCohort:
         Samples × genes, float32, finite.
     obs
         The columns of `OBS`, one row per sample, index = ``sample_id``. ``diagnosis`` is the place
-        in `DIAGNOSES` (int64, −1 missing), ``rin`` float64 (NaN missing), ``year`` int64 (−1
-        missing), the others are texts.
+        in `DIAGNOSES` (int64, −1 missing), ``rin`` and ``age`` (years at baseline) float64 (NaN
+        missing), ``year`` int64 (−1 missing), the others are texts.
     var
         The columns of `VAR`, one row per gene, index = ``symbol``; ``ensembl_id`` is "" if the
         gene table has none, ``n_probe_sets`` (int64) is how many were averaged.

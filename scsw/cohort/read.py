@@ -57,7 +57,7 @@ def read_cohort(
         raise ScswError(f"no such split: {', '.join(unknown)}", expected=", ".join(SPLITS))
     with open_h5ad(path) as file:
         facts = _facts(file)
-        obs = _plain_texts(read_columns(file, "obs"))
+        obs = plain_texts(read_columns(file, "obs"))
         rows = np.flatnonzero(obs["split"].isin(wanted))
         if max_cells_per_donor is not None:
             rows = rows[cap_at_random(obs.iloc[rows], max_cells_per_donor, seed)]
@@ -66,7 +66,7 @@ def read_cohort(
                 f"{path} has no cell in {', '.join(wanted)}",
                 fix="give these splits a share in the config's section `preprocess`",
             )
-        counts, var = _read_rows(file["X"], rows), read_columns(file, "var")
+        counts, var = read_rows(file["X"], rows), read_columns(file, "var")
     obs = obs.iloc[rows]
     order = np.argsort(obs["cell_id"].to_numpy(str), kind="stable")
     return AnnData(X=counts[order], obs=obs.iloc[order], var=var, uns={"scsw": facts})
@@ -117,7 +117,8 @@ def _facts(file: h5py.File) -> dict[str, Any]:
     }
 
 
-def _plain_texts(obs: pd.DataFrame) -> pd.DataFrame:
+def plain_texts(obs: pd.DataFrame) -> pd.DataFrame:
+    """Make plain strings of the texts of ``obs``, in place, and return it."""
     for name in obs.columns:
         is_shared_text = name in CODINGS and CODINGS[name].dtype == "str"
         if is_shared_text or (name.startswith(ORIGINAL) and obs[name].dtype == "category"):
@@ -125,7 +126,7 @@ def _plain_texts(obs: pd.DataFrame) -> pd.DataFrame:
     return obs
 
 
-def _read_rows(group: h5py.Group, rows: np.ndarray) -> sparse.csr_matrix:
+def read_rows(group: h5py.Group, rows: np.ndarray) -> sparse.csr_matrix:
     """Read the given rows (ascending) block by block."""
     stored = sparse_dataset(group)
     blocks = []

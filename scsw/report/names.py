@@ -21,6 +21,7 @@ FIGURES = (
     "stages",
     "stage_order",
     "external",
+    "spatial",
     "replication",
     "biomarkers",
 )
@@ -49,6 +50,8 @@ def figure_names(config: dict[str, Any], cohort: str) -> list[str]:
         left_out.add("replication")
     if len(config["cohorts"]) < 2 and not config["external"]["bulk"]:
         left_out.add("external")
+    if not config["spatial"]["path"]:
+        left_out.add("spatial")
     if not config["map"]["components"]:
         left_out.add("components")
     if not control_models(config, cohort):

@@ -92,7 +92,7 @@ def _nulls(t: Tables) -> dict[str, list[str]]:
     tables = {"verdicts": t.verdicts, "genes": t.genes, "stages": t.stages}
     tables["change_points"] = t.change_points
     tables["views"] = t.view_agreement
-    tables["external"] = t.external
+    tables |= {"external": t.external, "spatial": t.spatial}
     for method in ("ora", "prerank"):
         tables[method] = t.pathways[t.pathways["method"] == method]
     tables |= {f"replication_{name}": table for name, table in t.replication.items()}

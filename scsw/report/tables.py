@@ -110,7 +110,12 @@ STAGE_ORDER = [
 EXTERNAL = [
     *CANDIDATE,
     *"view external tissue cell_class test gene n_tested n_ad n_control diagnosis".split(),
-    *"effect effect_low effect_high p q null status reason".split(),
+    *"covariates effect effect_low effect_high p q null status reason".split(),
+]
+SPATIAL = [
+    *CANDIDATE,
+    *"spatial step measure cell_type gene_set stage axis n_genes n_cells n_donors".split(),
+    *"value low high p q null status reason".split(),
 ]
 CONTROLS = [
     *MODEL,
@@ -137,7 +142,7 @@ OF_COHORT = (
     "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
     "profile_agreement.parquet pathways.parquet stages.parquet "
     "change_points.parquet stage_order.parquet controls.parquet biomarkers.tsv "
-    "view_agreement.parquet external.parquet"
+    "view_agreement.parquet external.parquet spatial.parquet"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
@@ -225,6 +230,7 @@ class Tables:
     change_points: pd.DataFrame
     stage_order: pd.DataFrame
     external: pd.DataFrame
+    spatial: pd.DataFrame
     biomarkers: pd.DataFrame
     view_agreement: pd.DataFrame
     replication: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -354,6 +360,7 @@ def read_tables(
         change_points=_kept(_optional(folder / "change_points.parquet", CHANGE_POINTS), real),
         stage_order=_kept(_optional(folder / "stage_order.parquet", STAGE_ORDER), real),
         external=_kept(_optional(folder / "external.parquet", EXTERNAL), real),
+        spatial=_kept(_optional(folder / "spatial.parquet", SPATIAL), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
         view_agreement=_kept(_optional(folder / "view_agreement.parquet", VIEW_AGREEMENT), real),
         replication=_replication(replication_dir, cohort),

@@ -30,8 +30,14 @@ def external_table(
 def _rows(model, name, cell_class, view, rng, tested):
     about = model | {"external": name, "cell_class": cell_class, "view": view, "n_genes": 60}
     about |= {"tissue": "bulk blood" if cell_class == "bulk" else "single nuclei"}
-    about |= {"n_ad": 21 if tested else 3, "n_control": 19 if tested else 1, "covariates": ""}
+    about |= {
+        "n_ad": 21 if tested else 3,
+        "n_control": 19 if tested else 1,
+        "covariates": "age_death+sex",
+    }
     about |= {"diagnosis": "AD: ADNC intermediate or high; control: ADNC low or not AD"}
+    if cell_class == "bulk":
+        about["covariates"] = "rin" if tested else ""
     about |= {"n_tested": 55 if tested else 0, "gene": "", "reason": "" if tested else NO_DIAGNOSIS}
     nothing = dict.fromkeys(["effect", "effect_low", "effect_high", "p", "q"], np.nan)
     status = {"status": "tested" if tested else "not tested"}

@@ -35,6 +35,7 @@ class Shape:
     pathways: bool = True
     stages_tested: bool = True
     bulk: tuple[str, ...] = ()  # external cohorts of bulk expression
+    spatial: str = ""  # how the spatial read-out ended; none if empty
     cohorts: tuple[str, ...] = ("simcohort",)
     type_names: tuple[str, ...] | None = None
     min_effect: float = 0.045

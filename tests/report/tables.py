@@ -21,6 +21,7 @@ from scsw.settings import validate_config
 from tests.report.external_tables import external_table
 from tests.report.model_tables import SETS, model_tables
 from tests.report.shape import CLASSES, Shape
+from tests.report.spatial_tables import spatial_table
 from tests.report.stability_tables import stability_tables
 
 FOUND = (
@@ -63,6 +64,7 @@ def write_run(root: Path, shape: Shape | None = None) -> Run:
         pd.concat(gathered[name]).to_parquet(folder / f"{name}.parquet", index=False)
     _gathered(folder, cohort, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
     _external(folder, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
+    _spatial(folder, cohort, shape, pd.concat(gathered["verdicts"]).query("arm == 'real'"))
     replication = _replication(root, shape) if len(shape.cohorts) > 1 else None
     return Run(folder, config_of(shape), cohort, replication)
 
@@ -87,6 +89,7 @@ def config_of(shape: Shape) -> dict[str, Any]:
             },
             "prune": {"n_controls": 500},
             "map": {"components": shape.components},
+            "spatial": {"path": "merfish.h5ad" if shape.spatial else None},
             "external": {"bulk": [{"name": name, "path": "adni"} for name in shape.bulk]},
         }
     )
@@ -250,6 +253,13 @@ def _external(folder: Path, shape: Shape, verdicts: pd.DataFrame) -> None:
     if groups:
         table = external_table(verdicts, groups, tested=shape.stages_tested)
         table.to_parquet(folder / "external.parquet", index=False)
+
+
+def _spatial(folder: Path, cohort: str, shape: Shape, verdicts: pd.DataFrame) -> None:
+    if shape.spatial:
+        seed, names = shape.seeds[0], list(verdicts["candidate_id"].drop_duplicates()[:5])
+        table = spatial_table(cohort, seed, names, shape.types, shape.spatial)
+        table.to_parquet(folder / "spatial.parquet", index=False)
 
 
 def _replication(root: Path, shape: Shape) -> Path:

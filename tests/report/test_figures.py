@@ -27,6 +27,7 @@ SHAPES = {
         verdicts={0: "causal, constant", 1: "causal, informative"},
         cohorts=("sea_ad_middle_temporal", "rosmap_prefrontal"),
         bulk=("adni_blood_microarray", "a_second_one"),
+        spatial="go on",
         losing=(
             *("not_used", "min_genes", "min_counts", "max_pct_mito", "max_doublet_score"),
             *("min_cells_per_type", "max_cells_per_donor_and_type", "max_cells_per_donor"),
@@ -44,6 +45,7 @@ SHAPES = {
         arms=("untrained",),
         n_candidates=0,
         n_positions=0,
+        spatial="stop",
         losing=(),
         absent=("pct_mito", "doublet_score"),
     ),
@@ -59,6 +61,7 @@ SHAPES = {
         pathways=False,
         stages_tested=False,
         bulk=("adni",),
+        spatial="few",
         min_effect=-0.01,
         detectable_effect=1e-5,
     ),

@@ -301,6 +301,10 @@ def test_genes_against_diagnosis_elsewhere_are_told(tmp_path):
     tables, numbers, read = told(tmp_path, n_candidates=3, bulk=("adni",))
     assert "In adni (bulk blood; AD: ADNC" in read["external"]
     assert "Blood is not brain" in read["external"]
+    assert (
+        "In adni, differences are adjusted for rin at most, not for age and sex."
+        in read["external"]
+    )
     assert "random sets of genes matched" in methods_text(numbers)
     sets = tables.external["test"] == "set"
     tables.external.loc[sets, "q"] = 0.5
@@ -322,4 +326,34 @@ def test_nothing_external_is_told_in_one_line(tmp_path):
 def test_too_few_people_elsewhere_are_told(tmp_path):
     _, _, read = told(tmp_path, bulk=("adni",), stages_tested=False)
     assert "2 sets could not be tested" in read["external"]
+    assert "adjusted" not in read["external"]
     assert "4 people have a diagnosis" in read["external"]
+
+
+def test_a_spatial_readout_is_told(tmp_path):
+    tables, numbers, read = told(tmp_path, n_candidates=3, spatial="go on")
+    text = read["spatial"]
+    assert "Cut to the 121 genes" in text and "accuracy of 62 % (all genes: 91 %" in text
+    assert "In the tissue it is 58 % over 14 donors" in text
+    assert "Depth is the normalised depth from pia." in text
+    assert "1 AD axis could not be scored" in text and "not measured expression" in text
+    assert "121 genes shared with merfish" in methods_text(numbers)
+    assert "spatial" in figure_names(tables.config, tables.cohort)
+
+
+def test_a_panel_that_tells_too_little_is_told(tmp_path):
+    _, numbers, read = told(tmp_path, spatial="stop")
+    assert "The spatial read-out stopped there: on the panel's 20 genes" in read["spatial"]
+    assert "no tissue was looked at" in methods_text(numbers)
+
+
+def test_no_spatial_data_is_told_in_one_line(tmp_path):
+    tables, numbers, read = told(tmp_path)
+    assert read["spatial"].startswith("The run has no spatial data")
+    assert "spatial" not in figure_names(tables.config, tables.cohort)
+    assert "tissue" not in methods_text(numbers)
+
+
+def test_too_few_tissue_donors_are_told(tmp_path):
+    _, _, read = told(tmp_path, spatial="few")
+    assert "3 donors outside training; 10 are needed" in read["spatial"]

@@ -138,13 +138,15 @@ def test_ad_genes_are_shown_scored_or_not(run):
 
 
 def test_figures_follow_the_config_alone():
-    assert figure_names(config_of(Shape(cohorts=("a", "b"))), "a") == list(FIGURES)
+    everything = config_of(Shape(cohorts=("a", "b"), spatial="go on"))
+    assert figure_names(everything, "a") == list(FIGURES)
     config = config_of(Shape(arms=(), components=False))
     assert set(FIGURES) - set(figure_names(config, "simcohort")) == {
         "controls",
         "components",
         "external",
         "replication",
+        "spatial",
     }
 
 

@@ -359,6 +359,43 @@ rule external:
         " {params.simulated} &> {log}"
 
 
+rule spatial:
+    input:
+        model=lambda w: f"{real_folders(w.cohort)[0]}/model",
+        candidates=lambda w: f"{real_folders(w.cohort)[0]}/search/candidates.parquet",
+        cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
+        tissue=f"{RUN}/spatial/{TISSUE['name']}/spatial.h5ad",
+    output:
+        table=f"{RUN}/{{cohort}}/spatial.parquet",
+        provenance=provenance(f"{RUN}/{{cohort}}", "spatial"),
+    log:
+        f"{RUN}/logs/spatial/{{cohort}}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    threads: MODEL_THREADS
+    resources:
+        gpu=int(USES_GPU),
+        mem_mb=32000,
+        runtime=480,
+    params:
+        name=TISSUE["name"],
+        seed=lambda w: seeds(w.cohort)[0],
+        config=json.dumps(
+            json.loads(settings("spatial", "stages", "compute"))
+            | {
+                "enrich": {"max_candidates": CONFIG["enrich"]["max_candidates"]},
+                "statistics": {"min_test_donors": CONFIG["statistics"]["min_test_donors"]},
+            },
+            sort_keys=True,
+        ),
+        simulated=SIMULATED,
+        code=code_hash("scsw.biology.spatial.spatial"),
+    shell:
+        "scsw spatial {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
+        " --tissue {input.tissue:q} --out {output.table:q} --name {params.name}"
+        " --config {params.config:q} --seed {params.seed} {params.simulated} &> {log}"
+
+
 rule biomarkers:
     input:
         scores=lambda w: [f"{f}/map/gene_scores.parquet" for f in real_folders(w.cohort)],

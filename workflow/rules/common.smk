@@ -20,6 +20,7 @@ except ScswError as error:
 RUN = f"{CONFIG['results']}/{CONFIG['run']}"
 COHORTS = {cohort["name"]: cohort for cohort in CONFIG["cohorts"]}
 BULK = {entry["name"]: entry for entry in CONFIG["external"]["bulk"]}
+TISSUE = CONFIG["spatial"]
 MODEL = f"{RUN}/{{cohort}}/{{arm}}/{{seed}}"
 SIMULATED = "--simulated" if CONFIG["simulated"] else ""
 SCREEN_FILES = [
@@ -104,15 +105,17 @@ def cohort_files(cohort):
 
 def bulk_files(entry):
     """The files that a cohort of bulk expression is read from."""
-    tables = {"clinical": entry["clinical"]} if entry["clinical"] else {}
+    keys = {"clinical": "clinical", "donors": "donor_table"}
+    tables = {role: entry[key] for role, key in keys.items() if entry[key]}
     try:
         return sources.input_files(entry["source"], entry["path"], tables)
     except ScswError as error:
         raise WorkflowError(str(error))
 
 
-def bulk_option(entry):
-    return f"--clinical {shlex.quote(entry['clinical'])}" if entry["clinical"] else ""
+def bulk_options(entry):
+    names = [name for name in ("clinical", "donor_table") if entry[name]]
+    return " ".join(f"--{n.replace('_', '-')} {shlex.quote(entry[n])}" for n in names)
 
 
 def preprocess_code(cohort):
@@ -191,7 +194,8 @@ def others(cohort):
 
 def external_tables(cohort):
     """Tables of what is shown outside the cohort itself, where the config gives anything."""
-    return [f"{RUN}/{cohort}/external.parquet"] if others(cohort) or BULK else []
+    tables = [f"{RUN}/{cohort}/external.parquet"] if others(cohort) or BULK else []
+    return tables + ([f"{RUN}/{cohort}/spatial.parquet"] if TISSUE["path"] else [])
 
 
 def provenance(folder, step):

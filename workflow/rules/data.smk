@@ -82,7 +82,7 @@ rule preprocess_bulk:
     params:
         path=lambda w: BULK[w.bulk]["path"],
         source=lambda w: BULK[w.bulk]["source"],
-        clinical=lambda w: bulk_option(BULK[w.bulk]),
+        tables=lambda w: bulk_options(BULK[w.bulk]),
         out=lambda w, output: os.path.dirname(output.expression),
         # Its own vocabulary is not read, so that of the checkpoint need not be there.
         config=json.dumps({"preprocess": {"vocabulary": "cohort"}}),
@@ -92,5 +92,45 @@ rule preprocess_bulk:
         ),
     shell:
         "scsw preprocess {params.path:q} --out {params.out:q} --source {params.source}"
-        " --cohort {wildcards.bulk} {params.clinical} --config {params.config:q}"
+        " --cohort {wildcards.bulk} {params.tables} --config {params.config:q}"
         " {params.simulated} &> {log}"
+
+
+rule preprocess_spatial:
+    input:
+        lambda w: [TISSUE["path"]],
+        checkpoint=[CONFIG["model"]["checkpoint"]] if CONFIG["model"]["checkpoint"] else [],
+    output:
+        tissue=f"{RUN}/spatial/{TISSUE['name']}/spatial.h5ad",
+        tables=[
+            f"{RUN}/spatial/{TISSUE['name']}/{name}"
+            for name in ("vocab.json", "qc.tsv", "qc_histograms.tsv", "donors.tsv", "coverage.tsv")
+        ],
+        provenance=provenance(f"{RUN}/spatial/{TISSUE['name']}", "preprocess"),
+    log:
+        f"{RUN}/logs/preprocess_spatial/{TISSUE['name']}.log",
+    conda:
+        "../../envs/scsw.yaml"
+    threads: 4
+    resources:
+        gpu=0,
+        mem_mb=6000,
+        runtime=480,
+    params:
+        path=TISSUE["path"],
+        source=TISSUE["source"],
+        name=TISSUE["name"],
+        work=f"{RUN}/.work/preprocess",
+        out=lambda w, output: os.path.dirname(output.tissue),
+        config=json.dumps(
+            {
+                "preprocess": CONFIG["preprocess"],
+                "model": {"checkpoint": CONFIG["model"]["checkpoint"]},
+            }
+        ),
+        simulated=SIMULATED,
+        code=code_hash("scsw.cohort.preprocess", f"scsw.cohort.readers.{TISSUE['source']}"),
+    shell:
+        "scsw preprocess {params.path:q} --out {params.out:q} --work {params.work:q}"
+        " --source {params.source} --cohort {params.name} --threads {threads}"
+        " --config {params.config:q} {params.simulated} &> {log}"

@@ -12,6 +12,7 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
+from scsw.biology.donor_facts import assay_shares
 from scsw.biology.external.diagnosis import BULK_RULE, donor_diagnosis, last_samples
 from scsw.cohort.h5ad import open_h5ad, read_columns
 from scsw.cohort.read import cohort_facts
@@ -20,7 +21,7 @@ from scsw.files import require
 
 _BLOCK = 20_000  # cells whose counts are held at once
 _DONOR = "adnc braak cognition is_reference age_death sex pmi".split()
-_CELL = "donor_id cell_class n_genes pct_mito".split()
+_CELL = "donor_id cell_class n_genes pct_mito assay".split()
 BULK_COVARIATES = ("age", "sex", "rin")
 
 
@@ -81,7 +82,9 @@ def nuclei(
     depth = obs.groupby(place)[["n_genes", "pct_mito"]].median()
     people = keys.to_frame(index=False, name=list(texts.columns)).join(donors, on="donor_id")
     people = people.assign(
-        median_genes=depth["n_genes"].to_numpy(float), pct_mito=depth["pct_mito"].to_numpy(float)
+        assay_shares=obs.groupby(place)["assay"].agg(assay_shares).to_numpy(object),
+        median_genes=depth["n_genes"].to_numpy(float),
+        pct_mito=depth["pct_mito"].to_numpy(float),
     )
     for cell_class in sorted(people["cell_class"].unique()):
         of_class = people["cell_class"].eq(cell_class).to_numpy()
@@ -115,12 +118,11 @@ def bulk(path: str | Path, name: str) -> Group:
     diagnosis = last_samples(data.obs)
     chosen = data[diagnosis.index]
     people = chosen.obs.assign(diagnosis=diagnosis, donor_id=chosen.obs["donor_id"].astype(str))
-    covariates = tuple(x for x in BULK_COVARIATES if x in people)
     genes = chosen.var["symbol"].to_numpy(str)
     expression = np.asarray(chosen.X, np.float64)
     return Group(
         name, "bulk blood", "bulk", expression, np.ones(len(genes)), genes,
-        people.reset_index(drop=True), BULK_RULE, covariates,
+        people.reset_index(drop=True), BULK_RULE, BULK_COVARIATES,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from scsw.cohort.adni_expression import (
     read_samples,
     read_symbols,
 )
+from scsw.cohort.adni_people import with_age_and_sex
 from scsw.cohort.external import OBS, ExternalCohort
 from scsw.cohort.glimpse import Glimpse
 from scsw.cohort.qc import QcLog
@@ -66,7 +67,7 @@ def recognise(seen: Glimpse) -> str | None:
 
 
 def files(path: Path, tables: Mapping[str, str]) -> list[str]:
-    """Name the files to open: the table of expression, the table of diagnoses.
+    """Name the files to open: expression, diagnoses and, where it is named, ADNIMERGE.csv.
 
     Raises
     ------
@@ -79,6 +80,7 @@ def files(path: Path, tables: Mapping[str, str]) -> list[str]:
     return [
         str(expression),
         str(tables.get("clinical") or folder / _only(folder, _is_diagnoses, DIAGNOSES)),
+        *([str(tables["donors"])] if tables.get("donors") else []),
     ]
 
 
@@ -100,10 +102,11 @@ def read(request: Request) -> ExternalCohort:
             fix="leave them out",
         )
     names = files(request.path, request.tables)
-    expression_file, diagnoses_file = (require(name) for name in names)
+    expression_file, diagnoses_file = (require(name) for name in names[:2])
     log = QcLog()
     samples = read_samples(expression_file)
-    obs, warnings = _with_diagnosis(samples, diagnoses_file, log)
+    samples, warnings = with_age_and_sex(samples, request.tables.get("donors"))
+    obs, of_diagnoses = _with_diagnosis(samples, diagnoses_file, log)
     symbols = read_symbols(expression_file, log)
     expression, var = averaged_expression(expression_file, symbols, len(obs))
     return ExternalCohort(
@@ -115,7 +118,7 @@ def read(request: Request) -> ExternalCohort:
         VALUES,
         NOT_FOR_TRAINING,
         [Path(name) for name in names],
-        warnings,
+        [*of_diagnoses, *warnings],
     )
 
 

@@ -29,7 +29,8 @@ from scsw.cohort.source_cohort import SourceCohort, assemble
 from scsw.errors import ScswError
 
 CANDIDATES = {**sea_ad.CANDIDATES, "batch": ("Section", "Specimen Barcode")}
-CARRIED = (*sea_ad.CARRIED, "Specimen Barcode")
+# Depth and layer are known in the annotated strip of a section alone.
+CARRIED = (*sea_ad.CARRIED, "Specimen Barcode", "Normalized depth from pia", "Layer annotation")
 # Places in the section turned upright, as measured, and of the chosen cells of all sections.
 COORDINATES = ("spatial", "X_spatial_raw", "X_selected_cell_spatial_tiled")
 BLANK = "Blank-"

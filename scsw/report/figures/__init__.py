@@ -19,6 +19,7 @@ from scsw.report.figures import (
     quality_control,
     quantization,
     replication,
+    spatial,
     spikes,
     stability,
     stage_order,
@@ -43,6 +44,7 @@ DRAW: dict[str, Callable[[Tables], Figure]] = {
     "stages": stages.draw,
     "stage_order": stage_order.draw,
     "external": external.draw,
+    "spatial": spatial.draw,
     "replication": replication.draw,
     "biomarkers": biomarkers.draw,
 }

@@ -46,7 +46,8 @@ def draw(t: Tables) -> Figure:
 def _sets(
     ax: Axes, sets: pd.DataFrame, keys: list[tuple], classes: list[str], alpha: float, labels: bool
 ) -> None:
-    shifts = dict(zip(classes, style.spread(len(classes), 0.8), strict=True))
+    own = [name for name in classes if name in set(sets["cell_class"])]
+    shifts = dict(zip(own, style.spread(len(own), 0.8), strict=True))
     for y, (seed, candidate, view) in enumerate(keys):
         of_set = sets[
             (sets["seed"] == seed) & (sets["candidate_id"] == candidate) & (sets["view"] == view)

@@ -21,6 +21,7 @@ from scsw.report.sections import (
     quality_control,
     quantization,
     replication,
+    spatial,
     spikes,
     stability,
     stage_order,
@@ -44,6 +45,7 @@ SECTIONS: dict[str, tuple[str, ModuleType]] = {
     "stages": ("Disease stages", stages),
     "stage_order": ("Order of change along the disease", stage_order),
     "external": ("External validation", external),
+    "spatial": ("Spatial read-out", spatial),
     "replication": ("Replication across cohorts", replication),
     "biomarkers": ("Candidate biomarkers", biomarkers),
 }

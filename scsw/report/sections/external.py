@@ -56,8 +56,17 @@ def _cohort(name: str, rows: pd.DataFrame) -> dict[str, Any]:
     return {
         **{"name": str(name), "tissue": str(rows["tissue"].iloc[0])},
         **{"diagnosis": str(rows["diagnosis"].iloc[0])},
+        "covariates": max(rows["covariates"].astype(str), key=len).replace("_", " ").split("+"),
         **{"n_ad": int(rows["n_ad"].max()), "n_control": int(rows["n_control"].max())},
     }
+
+
+def _adjusted(cohort: dict[str, Any]) -> str:
+    """Say what was adjusted for at most: small cell classes have fewer covariates."""
+    names = [name for name in cohort["covariates"] if name]
+    missing = [name for name in ("age", "sex") if not any(name in other for other in names)]
+    said = f"differences are adjusted for {words.listed(names or ['nothing'])} at most"
+    return f"{said}, not for {words.listed(missing)}" if names and missing else said
 
 
 def reading(n: dict[str, Any]) -> list[str]:
@@ -94,6 +103,8 @@ def reading(n: dict[str, Any]) -> list[str]:
             f"{words.several(n['n_untested'], 'set')} could not be tested; the commonest reasons: "
             f"{'; '.join(n['reasons'])}."
         )
+    if n["n_gene_tests"]:
+        said += [f"In {c['name']}, {_adjusted(c)}." for c in n["cohorts"]]
     said.append(
         "A gene that goes with diagnosis says nothing about whether the parameter that it was "
         "mapped from matters."

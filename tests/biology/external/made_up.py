@@ -43,6 +43,7 @@ def write_cohort(path, *, effect=0.0, genes=range(12), n_donors=30, cells=12, se
         "pmi": 5.0 + rng.random(n_donors)[donor],
         "n_genes": counts.getnnz(1),
         "pct_mito": rng.random(len(donor)),
+        "assay": "10x",
     }
     adata = AnnData(counts)
     for name, values in obs.items():

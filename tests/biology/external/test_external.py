@@ -138,7 +138,11 @@ def bulk_file(tmp_path, *, effect):
     folder = layout_adni.write(
         tmp_path / "adni", edit=lambda _: lines, edit_diagnoses=lambda _: told
     )
-    running.run(folder, tmp_path / "out", source="adni")
+    merged = {"PTID": people, "AGE": rng.uniform(60, 90, 60).round(1)}
+    merged |= {"PTGENDER": rng.choice(["Female", "Male"], 60)}
+    pd.DataFrame(merged).to_csv(tmp_path / "ADNIMERGE.csv", index=False)
+    tables = {"donors": str(tmp_path / "ADNIMERGE.csv")}
+    running.run(folder, tmp_path / "out", source="adni", tables=tables)
     return tmp_path / "out" / "external.h5ad", names
 
 
@@ -150,7 +154,7 @@ def test_bulk_blood_as_the_adni_reader_writes_it(run, tmp_path, effect):
     )
     sets = of_sets(table, "bulk")
     assert (sets["n_ad"] == 30).all() and (sets["tissue"] == "bulk blood").all()
-    assert (sets["covariates"] == "rin").all()
+    assert (sets["covariates"] == "age+sex+rin").all()
     assert (sets["p"] <= 0.05).all() == bool(effect)
     assert (table.loc[table["test"].eq("gene"), "q"] <= 0.05).any() == bool(effect)
 

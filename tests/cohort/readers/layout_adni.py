@@ -98,6 +98,17 @@ def diagnoses() -> pd.DataFrame:
     return pd.DataFrame(rows).reindex(columns=columns).fillna("")
 
 
+def people() -> pd.DataFrame:
+    """Return the merged table of subjects: two visits of each; the sex of one is missing."""
+    rows = [
+        {"RID": 9000 + number, "PTID": subject(number), "VISCODE": visit, "AGE": 60.5 + number}
+        | {"PTGENDER": "" if number == 5 else ("Female", "Male")[number % 2]}
+        for number in range(N_SAMPLES)
+        for visit in ("bl", "m06")
+    ]
+    return pd.DataFrame(rows)
+
+
 def write(folder: Path, edit=None, edit_diagnoses=None) -> Path:
     """Write both tables, and the dictionary that comes with them."""
     folder.mkdir(parents=True, exist_ok=True)

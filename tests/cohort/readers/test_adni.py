@@ -124,7 +124,7 @@ def test_reasons_for_a_missing_diagnosis_are_told_apart(tmp_path):
 
     found = read(layout.write(tmp_path / "adni", edit_diagnoses=edit))
     assert found.obs["diagnosis"].tolist()[:3] == [-1, -1, 0]
-    (sentence,) = found.warnings
+    sentence, _ = found.warnings
     assert sentence == (
         "Samples without a diagnosis: 3 of 12 (1 without a row in the table of diagnoses, 1 with a "
         "row that gives none, 1 with two different ones)."
@@ -287,3 +287,37 @@ def test_parts_of_an_external_cohort_must_fit(folder, change, message):
     with pytest.raises(ScswError, match=message):
         ExternalCohort(change.get("expression", found.expression), obs, found.var, QcLog(), "adni",
                        "", "")  # fmt: skip
+
+
+def test_age_and_sex_come_from_the_merged_table(folder):
+    obs = read(folder).obs
+    assert obs["age"].isna().all() and set(obs["sex"]) == {"unknown"}
+    assert any("no table of subjects" in sentence for sentence in read(folder).warnings)
+    path = folder / "ADNIMERGE.csv"
+    layout.people().to_csv(path, index=False)
+    found = read(folder, tables={"donors": str(path)})
+    assert found.obs["age"].tolist() == [60.5 + number for number in range(12)]
+    assert found.obs["sex"].tolist()[:6] == ["female", "male"] * 2 + ["female", "unknown"]
+    assert "Age or sex is missing for 1 of 12 samples." in found.warnings
+    assert path in found.files
+    assert input_files("adni", str(folder), {"donors": str(path)})[2] == str(path)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("PTGENDER", "x", "no value of sex"),
+        ("AGE", "old", "no value of age"),
+        ("AGE", "61.5", "two ages"),
+        ("PTID", "another", "names none of the 12 subjects"),
+    ],
+)
+def test_a_wrong_merged_table_is_refused(folder, column, value, message):
+    table = layout.people().astype(str)
+    if column == "PTID":
+        table["PTID"] += value
+    else:
+        table.loc[0, column] = value
+    table.to_csv(folder / "ADNIMERGE.csv", index=False)
+    with pytest.raises(ScswError, match=message):
+        read(folder, tables={"donors": str(folder / "ADNIMERGE.csv")})
