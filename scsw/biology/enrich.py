@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
-
-from scsw.biology.calibration_controls import Controls, read_controls
-from scsw.biology.candidate_pathways import Libraries, Query, candidate_pathways
-from scsw.biology.gene_sets import find_gmt, read_libraries, within_background
-from scsw.biology.ranking import VIEWS, orientation, view_scores
-from scsw.biology.set_overlaps import set_overlaps
-from scsw.biology.tables import (
-    GENE_SCORES,
-    PATHWAYS,
-    SET_OVERLAPS,
-    one_model,
-    read_columns,
-    typed,
-)
+from scsw.biology.calibration_controls import read_controls
+from scsw.biology.gene_sets import find_gmt, read_libraries
+from scsw.biology.model_enrichment import ModelEnrichment
 from scsw.errors import ScswError
-from scsw.files import require, write_table
+from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
 
 
@@ -79,7 +66,7 @@ def enrich(
     more = {path.stem: path for path in parts}
     with _opened("enrich", gene_scores, candidates, out, more=more, **given) as work:
         places = range(len(work.queries))
-        tables = [pd.read_parquet(path) for path in parts] or [work.tested(places)]
+        tables = [read_table(path) for path in parts] or [work.tested(places)]
         write_table(work.joined(tables), Path(out) / "pathways.parquet")
         write_table(work.overlaps(), Path(out) / "set_overlaps.parquet")
 
@@ -124,78 +111,6 @@ def enrich_shard(
         write_table(table, Path(out) / f"{shard}-of-{settings.shards}.parquet")
 
 
-class _Work:
-    """What one model's enrichment is made of."""
-
-    def __init__(
-        self,
-        gene_scores: str | Path,
-        candidates: str | Path,
-        libraries: Libraries,
-        settings: SimpleNamespace,
-        controls: Controls | None,
-    ) -> None:
-        self.scores = read_columns(gene_scores, GENE_SCORES, cell_type="all", view=VIEWS)
-        listed = read_columns(candidates, ["cohort", "arm", "seed", "rank", "candidate_id"])
-        units = [controls.units] if controls else []
-        self.model = one_model(self.scores, listed, *units)
-        self.libraries, self.settings, self.controls = libraries, settings, controls
-        self.best = listed.sort_values("rank")["candidate_id"].head(settings.max_candidates)
-        self.queries = [(candidate, view) for candidate in self.best for view in VIEWS]
-
-    def tested(self, places: range) -> pd.DataFrame:
-        """Test the candidates and views at these places of `queries`."""
-        found = [self._one(*self.queries[place]) for place in places]
-        found = [table for table in found if len(table)]
-        return pd.concat(found) if found else typed([], PATHWAYS)
-
-    def _one(self, candidate: str, view: str) -> pd.DataFrame:
-        scores = view_scores(self.scores, view, candidate)
-        if scores.empty:
-            return scores
-        read_in = view_scores(self.scores, "read_in", candidate)
-        query = Query(
-            scores,
-            view,
-            sign=orientation(read_in) if len(read_in) else 1.0,
-            large=candidate in set(self.best.head(self.settings.prerank_large_candidates)),
-        )
-        z = self.controls.z if self.controls else _no_controls
-        table = candidate_pathways(
-            query, partial(z, candidate, view), self.libraries, self.settings
-        )
-        return table.assign(**self.model, candidate_id=candidate, view=view)
-
-    def joined(self, tables: list[pd.DataFrame]) -> pd.DataFrame:
-        """Return the rows of all tables, candidate by candidate and view by view."""
-        filled = [table for table in tables if len(table)]
-        if not filled:
-            return typed([], PATHWAYS)
-        table = pd.concat(filled)
-        place = {query: position for position, query in enumerate(self.queries)}
-        keys = list(zip(table["candidate_id"], table["view"], strict=True))
-        if strange := sorted(set(keys) - set(place)):
-            raise ScswError(
-                f"a shard tested {' '.join(strange[0])}, which is not among the best candidates",
-                expected="shards of the same candidates and config",
-                fix="run all shards again",
-            )
-        table = table.assign(_place=[place[key] for key in keys])
-        return typed(table.sort_values("_place", kind="stable"), PATHWAYS)
-
-    def overlaps(self) -> pd.DataFrame:
-        """Return the overlaps of the primary libraries' sets, cut to the genes scored."""
-        genes = self.scores.loc[self.scores["z"].notna(), "gene"].astype(str).unique()
-        stems = [Path(path).stem for path in self.settings.primary_gene_sets]
-        whole = {"min_size": 1, "max_size": len(genes) + 1}
-        cut = {stem: within_background(self.libraries[stem], genes, **whole) for stem in stems}
-        return typed(set_overlaps(cut), SET_OVERLAPS)
-
-
-def _no_controls(candidate: str, view: str, genes: list[str]) -> list:
-    return []
-
-
 @contextmanager
 def _opened(
     step: str,
@@ -207,7 +122,7 @@ def _opened(
     controls: str | Path | None,
     simulated: bool,
     more: dict[str, Path],
-) -> Iterator[_Work]:
+) -> Iterator[ModelEnrichment]:
     """Read everything that is tested, and record the step."""
     paths = _library_files(settings)
     libraries = read_libraries(paths)
@@ -225,7 +140,7 @@ def _opened(
         simulated=simulated,
     ):
         found = read_controls(controls) if controls is not None else None
-        yield _Work(gene_scores, candidates, libraries, settings, found)
+        yield ModelEnrichment(gene_scores, candidates, libraries, settings, found)
 
 
 def _library_files(settings: SimpleNamespace) -> list[str]:
