@@ -30,6 +30,7 @@ def written(tmp_path_factory) -> Report:
     shape = Shape(
         verdicts={0: "causal, constant"},
         cohorts=("simcohort", "other"),
+        spatial="go on",
         type_names=NASTY_TYPES,
         warnings=(NASTY_WARNING,),
     )
