@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from scsw.biology.spatial import spatial as step_module
 from scsw.biology.spatial.programmes import gene_directions, programme_directions
 from scsw.biology.spatial.readout import read_out
 from scsw.biology.spatial.spatial import SPATIAL, spatial
@@ -106,6 +107,17 @@ def test_donors_that_the_model_was_fitted_on_take_no_part(brain, tmp_path):
         brain.tissue["telling"], without={"H20.33.001", "H20.33.002"}, max_cells_per_donor=None
     )
     assert cells.obs["donor_id"].nunique() == 10
+
+
+def test_no_donor_outside_training_and_no_candidate_are_told(brain, tmp_path, monkeypatch):
+    donors = {f"H20.33.{number:03d}" for number in range(12)}
+    monkeypatch.setattr(step_module, "_training", lambda cohort: (donors, "Sst"))
+    empty = SimpleNamespace(**{**vars(brain), "folder": tmp_path})
+    brain.candidates.iloc[:0].to_parquet(tmp_path / "candidates.parquet")
+    table = step(empty, tmp_path)
+    accuracy = table[table["measure"].eq("accuracy")].iloc[0]
+    assert accuracy["status"] == "not tested" and accuracy["reason"].startswith("0 tissue donors")
+    assert not table["candidate_id"].any() and not table["status"].eq("tested").any()
 
 
 def test_height_stands_in_for_depth(brain, tmp_path):
