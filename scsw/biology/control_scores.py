@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from scsw.biology.gene_strata import Stratum
-from scsw.biology.matched_genes import matched_z
+from scsw.biology.matched_genes import matched_z, n_passing
 from scsw.biology.unit_null import UNIT_NULL, against_units
 
 
@@ -21,10 +21,18 @@ class ControlScores:
         Names of all genes.
     scored
         Places of the genes that have a row.
+    alpha
+        Level at which genes of a control are counted as standing out.
+
+    Attributes
+    ----------
+    n_passed
+        By name of a control, how many genes do, see `n_passing`.
     """
 
-    def __init__(self, names: np.ndarray, scored: np.ndarray) -> None:
-        self._genes, self._scored = names[scored], scored
+    def __init__(self, names: np.ndarray, scored: np.ndarray, alpha: float) -> None:
+        self._genes, self._scored, self._alpha = names[scored], scored, alpha
+        self.n_passed: dict[str, float] = {}
         self._parts: list[np.ndarray] = []
         self._place: dict[str, int] = {}
 
@@ -41,9 +49,11 @@ class ControlScores:
             Sums over cells by gene, shape (genes,).
         """
         z = np.full(self._scored.size, np.nan, np.float32)
+        self.n_passed[name] = np.nan
         if stratum is not None:
             rows = np.searchsorted(self._scored, stratum.genes)
-            z[rows] = matched_z(stratum.mean(sums), stratum.matched)
+            z[rows] = found = matched_z(stratum.mean(sums), stratum.matched)
+            self.n_passed[name] = n_passing(found, stratum.matched, self._alpha)
         self._place[name] = len(self._parts)
         self._parts.append(z)
 

@@ -18,7 +18,9 @@ from scsw.biology.unit_null import FEWEST_UNITS
 
 SHARE_OF_BLOCK = 0.25  # of a block's units, the nearest are the null of a unit's p
 ROWS_OF_ALIKE = 8  # output channels that each unit like a candidate's writes into
-UNITS = "candidate_id view control distance in_unit_p l2_ratio linearity".split()
+UNITS = (
+    "candidate_id view control distance in_unit_p l2_ratio linearity n_passed own_passed"
+).split()
 
 
 class Alike:

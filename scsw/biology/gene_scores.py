@@ -35,7 +35,8 @@ GENE_TABLE = {
 }
 UNIT_TABLE = {
     **dict.fromkeys(UNITS[:3], "text"),
-    **{"distance": "float64", "in_unit_p": "bool", "l2_ratio": "float64", "linearity": "float64"},
+    **{"distance": "float64", "in_unit_p": "bool"},
+    **dict.fromkeys(UNITS[5:], "float64"),
 }
 # What a score hangs on: candidates that share it are one test of their view.
 TESTED_ONCE = {
@@ -91,7 +92,7 @@ def gene_scores(
     model.eval()
     candidates = candidates.astype({"block": int, "row": int, "column": int})
     if candidates.empty or not len(tokenizer):
-        nothing = ControlScores(np.array([], str), np.array([], int))
+        nothing = ControlScores(np.array([], str), np.array([], int), statistics.alpha)
         return GeneTables(typed([], GENE_TABLE), typed([], UNIT_TABLE), nothing.table())
     groups = CellGroups.of(cells)
     types = groups.type_of, len(groups.types)
@@ -106,7 +107,9 @@ def gene_scores(
     readable = list(strata(read.by_type.by_group()[1], read.bins, groups, settings))
     counts = groups.by_donor(written.gep.by_group()[1]).sum(0)
     writable = list(strata(counts, read.bins, groups, settings))
-    controls = _scores_of_controls(groups, read, written, readable, writable, chosen)
+    controls = _scores_of_controls(
+        groups, read, written, readable, writable, chosen, statistics.alpha
+    )
     embedding = gene_embedding(model, tokenizer, device)
     given = candidates, read, groups, readable, controls, chosen["read_in"], embedding
     parts = [*read_in_parts(*given)]
@@ -121,7 +124,19 @@ def gene_scores(
     linear = _linearity(candidates, written, writable, table)
     chosen["write_out"]["linearity"] = chosen["write_out"]["candidate_id"].map(linear)
     units = pd.concat([each.reindex(columns=UNITS) for each in chosen.values()], ignore_index=True)
+    units["n_passed"] = units["control"].map(controls.n_passed)
+    units = units.drop(columns="own_passed").merge(
+        _own_passed(table, statistics.alpha), how="left", on=["candidate_id", "view"]
+    )
     return GeneTables(typed(table, GENE_TABLE), typed(units, UNIT_TABLE), controls.table())
+
+
+def _own_passed(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Count the genes of each candidate and view that stand out as those of a control do."""
+    groups = table[table["cell_type"].eq("all")].groupby(["candidate_id", "view"])
+    counts = groups["p"].agg(lambda p: (benjamini_hochberg(p) <= alpha).sum())
+    tested = groups["p"].count() > 0
+    return counts.astype(float).where(tested).rename("own_passed").reset_index()
 
 
 def _chosen(
@@ -144,11 +159,12 @@ def _scores_of_controls(
     readable: list[Stratum],
     writable: list[Stratum],
     chosen: dict[str, pd.DataFrame],
+    alpha: float,
 ) -> ControlScores:
     """Score all controls over all cells; genes have a row where read-in could be scored."""
     over_all = readable[0] if readable else None  # the first stratum is that of all cells
     scored = np.array([], int) if over_all is None else over_all.genes
-    controls = ControlScores(groups.genes, scored)
+    controls = ControlScores(groups.genes, scored, alpha)
     for c in chosen["read_in"].drop_duplicates("control").itertuples():
         controls.add(c.control, over_all, read.every[c.block][:, c.column])
     over_all = writable[0] if writable else None

@@ -79,6 +79,27 @@ def matched_z(scores: np.ndarray, matched: np.ndarray | None) -> np.ndarray:
         return np.where(spread > 0, (scores - others.mean(axis=1)) / spread, 0.0)
 
 
+def n_passing(z: np.ndarray, matched: np.ndarray | None, alpha: float) -> float:
+    """Return how many genes of one unit or edit stand out, if it were tested alone.
+
+    Parameters
+    ----------
+    z, matched
+        Of `matched_z` and `neighbours`.
+    alpha
+        Level of Benjamini-Hochberg's q over these genes.
+
+    Returns
+    -------
+    float
+        NaN where nothing could be matched.
+    """
+    if matched is None:
+        return np.nan
+    p = pd.Series(2 * t.sf(np.abs(z), matched.shape[1] - 1))
+    return float((benjamini_hochberg(p) <= alpha).sum())
+
+
 def score_against_neighbours(scores: np.ndarray, matched: np.ndarray | None) -> pd.DataFrame:
     """Compare each gene's score with those of its matched genes.
 

@@ -74,6 +74,7 @@ GENES = [
     *CANDIDATE,
     *"view cell_type gene score z p q null unit_mean unit_sd unit_p unit_q unit_null".split(),
 ]
+CONTROL_UNITS = [*CANDIDATE, *"view control n_passed own_passed".split()]
 COMPONENT = [*MODEL, "block", "component"]
 COMPONENTS = [
     *COMPONENT,
@@ -149,7 +150,8 @@ OF_REAL_MODEL = (
     "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
     "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet prune/metrics.parquet "
     "prune/family_effects.parquet "
-    "map/gene_scores.parquet enrich/set_overlaps.parquet components/component_effects.parquet "
+    "map/gene_scores.parquet map/control_units.parquet enrich/set_overlaps.parquet "
+    "components/component_effects.parquet "
     "component_links/component_pathways.parquet component_links/component_stages.parquet"
 ).split()
 OF_QUANTIZED_MODEL = "prune/quantization.parquet"
@@ -221,6 +223,7 @@ class Tables:
     arm_verdicts: pd.DataFrame
     controls: pd.DataFrame
     genes: pd.DataFrame
+    control_units: pd.DataFrame
     components: pd.DataFrame
     component_pathways: pd.DataFrame
     component_stages: pd.DataFrame
@@ -332,6 +335,9 @@ def read_tables(
         controls=_optional(folder / "controls.parquet", CONTROLS),
         genes=_of_models(
             folder, real, "map/gene_scores.parquet", GENES, [("cell_type", "==", "all")], real
+        ),
+        control_units=_of_models(
+            folder, real, "map/control_units.parquet", CONTROL_UNITS, optional=real
         ),
         components=_of_models(
             folder, real, "components/component_effects.parquet", COMPONENTS, optional=real

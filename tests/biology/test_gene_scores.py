@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 
 from scsw.biology.gene_scores import family_q, gene_scores
 from scsw.biology.tables import benjamini_hochberg
@@ -270,6 +271,18 @@ def test_controls_are_scored_through_the_same_code(parts, scored):
     null = controls[null.loc[null["view"] == "read_in", "control"]].astype(float)
     sign = np.sign(scored[0]["weight"][0])
     assert read["unit_mean"].to_numpy() == pytest.approx(sign * null.mean(1).to_numpy(), abs=1e-5)
+
+
+def test_genes_of_controls_are_counted_as_the_candidates_are(scored):
+    _, tables = scored
+    units = tables.control_units
+    p = over_all(tables, "read_in", "ffn_down.b1.r2.c4")["p"].reset_index(drop=True)
+    own = units[units["candidate_id"].eq("ffn_down.b1.r2.c4") & units["view"].eq("read_in")]
+    assert (own["own_passed"] == (benjamini_hochberg(p) <= 0.05).sum()).all()
+    z = tables.control_scores[own["control"]].astype(float)
+    p = z.apply(lambda column: pd.Series(2 * stats.t.sf(column.abs(), 11)))
+    expected = p.apply(lambda column: (benjamini_hochberg(column) <= 0.05).sum())
+    assert own["n_passed"].tolist() == expected.tolist() and expected.max() > 0
 
 
 def test_a_control_edit_is_the_candidates_change_in_another_row(parts, scored):

@@ -49,6 +49,7 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "prune/recovery": _recovery(np.random.default_rng(seed), shape),
         "prune/family_effects": _family_effects(shape),
         "map/gene_scores": _genes(candidates, rng, shape),
+        "map/control_units": _control_units(candidates),
         "enrich/pathways": _pathways(candidates, rng, shape),
         "enrich/set_overlaps": set_overlap_table(),
         "stages/stages": _stages(candidates, np.random.default_rng(seed), shape),
@@ -332,6 +333,18 @@ def _genes(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
     table.loc[~tested, columns] = np.nan
     table["unit_null"] = np.where(tested, "16 hidden units alike", "")
     return table.assign(n_cells=50, detection_rate=0.5, mean_bin=10.0, null=null)
+
+
+def _control_units(candidates: pd.DataFrame) -> pd.DataFrame:
+    rows = [
+        (c.candidate_id, view, f"{view}.b0.c{i}", 0.01 * i, float(i % 3), 4.0)
+        for c in candidates.itertuples()
+        for view in ("read_in", "write_out")
+        for i in range(20)
+    ]
+    columns = "candidate_id view control distance n_passed own_passed".split()
+    table = pd.DataFrame(rows, columns=columns).astype({"n_passed": float, "own_passed": float})
+    return table.assign(in_unit_p=True, l2_ratio=1.0, linearity=1.0)
 
 
 def _components(rng, shape: Shape) -> dict[str, pd.DataFrame]:

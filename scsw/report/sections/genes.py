@@ -26,7 +26,8 @@ def numbers(t: Tables) -> dict[str, Any]:
             ranked = ranked_genes(scores, view)
             if len(ranked):
                 found = _view(candidate, name, ranked, alpha)
-                shown.append(found | _against_units(scores, alpha))
+                found |= _against_units(scores, alpha)
+                shown.append(found | _of_controls(t, candidate, view))
     return {"alpha": alpha, "views": shown, "ad_genes": list(AD_GENES)}
 
 
@@ -74,6 +75,24 @@ def _against_units(scores: pd.DataFrame, alpha: float) -> dict[str, Any]:
     }
 
 
+def _of_controls(t: Tables, candidate, view: str) -> dict[str, Any]:
+    """Return how many genes of a control, and of the candidate alike, pass against genes alone."""
+    units = t.control_units
+    own = units[
+        units["candidate_id"].eq(candidate.candidate_id)
+        & units["seed"].eq(candidate.seed)
+        & units["view"].eq(view)
+    ]
+    own = own[own["n_passed"].notna() & own["own_passed"].notna()]
+    passed = own["n_passed"].astype(float)
+    return {
+        "n_controls": len(own),
+        "n_passed_alone": int(own["own_passed"].iloc[0]) if len(own) else None,
+        "controls_passed": float(passed.mean()) if len(own) else None,
+        "controls_at_least": float((passed >= own["own_passed"]).mean()) if len(own) else None,
+    }
+
+
 def reading(n: dict[str, Any]) -> list[str]:
     """Say which genes stand out, and what of the known AD genes."""
     if not n["views"]:
@@ -84,7 +103,7 @@ def reading(n: dict[str, Any]) -> list[str]:
             f"{view['candidate_id']} (seed {view['seed']}), {view['view']}: "
             f"{words.count(view['n_passed'])} of {words.count(view['n_genes'])} genes pass q < "
             f"{words.amount(n['alpha'])} against matched genes{_units(view)}; the strongest are "
-            f"{words.listed(view['top'])}. {_known(view)}"
+            f"{words.listed(view['top'])}. {_controls(view)}{_known(view)}"
         )
     causal = any(view["causal"] for view in n["views"])
     caution = (
@@ -104,6 +123,19 @@ def _units(view: dict[str, Any]) -> str:
     return (
         f", {words.count(view['n_passed_units'])} against {alike}, and "
         f"{words.count(view['n_passed_both'])} against both"
+    )
+
+
+def _controls(view: dict[str, Any]) -> str:
+    """Say how many genes of a control pass, so that the candidate's are not taken for special."""
+    if not view["n_controls"]:
+        return ""
+    alike = "hidden units" if view["view"] == "read-in" else "edits of equal size"
+    return (
+        f"Tested against matched genes alone and by itself, it has "
+        f"{words.count(view['n_passed_alone'])}; of {words.count(view['n_controls'])} control "
+        f"{alike} {words.percent(view['controls_at_least'])} have as many or more (mean "
+        f"{words.amount(view['controls_passed'])}). "
     )
 
 
