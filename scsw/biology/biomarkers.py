@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from scsw.biology.biomarker_statement import NO_RANK, NOT_SCORED, statement
+from scsw.biology.calibration_controls import Controls, read_controls
 from scsw.biology.candidate_evidence import with_candidate_evidence
 from scsw.biology.combined_ranking import ALL_VIEWS, combined_ranking
 from scsw.biology.gene_evidence import best_links, considered_candidates, gene_links
@@ -61,7 +62,8 @@ def biomarkers(
     Parameters
     ----------
     gene_scores
-        ``map/gene_scores.parquet`` of each seed of the real arm.
+        ``map/gene_scores.parquet`` of each seed of the real arm. The control scores beside them
+        are read too.
     pathways, stages, verdicts
         The cohort's gathered tables.
     replication
@@ -85,6 +87,12 @@ def biomarkers(
     """
     out = Path(out)
     inputs = {f"gene_scores_{i}": path for i, path in enumerate(gene_scores)}
+    inputs |= {
+        f"{name}_{i}": beside
+        for i, path in enumerate(gene_scores)
+        for name in ("control_scores", "control_units")
+        if (beside := Path(path).with_name(f"{name}.parquet")).exists()
+    }
     inputs |= {"pathways": pathways, "stages": stages, "verdicts": verdicts}
     inputs |= {} if replication is None else {"replication": replication}
     limits = {name: getattr(enrich_settings, name) for name in ("top_genes", "max_candidates")}
@@ -115,7 +123,10 @@ def biomarkers(
         table = typed(rows, BIOMARKERS).sort_values("rank", kind="stable", na_position="last")
         agreement = {"top_genes": limits["top_genes"], "permutations": settings.permutations}
         models = [one_model(scores) for scores in scored]
-        views = [view_agreement(scores, seed=settings.seed, **agreement) for scores in scored]
+        views = [
+            view_agreement(scores, _controls(path), seed=settings.seed, **agreement)
+            for scores, path in zip(scored, gene_scores, strict=True)
+        ]
         ranks, views = (
             [table.assign(**model) for table, model in zip(tables, models, strict=True)]
             for tables in (ranks, views)
@@ -152,6 +163,12 @@ def _row(
 def _scores(path: str | Path) -> pd.DataFrame:
     columns = [*GENE_SCORES, *_MATCHED_ON]
     return read_columns(path, columns, optional=_UNIT_LEVEL, cell_type="all", view=ALL_VIEWS)
+
+
+def _controls(gene_scores: str | Path) -> Controls | None:
+    """Return the control edits that `scsw map` wrote beside the gene scores, if they are there."""
+    folder = Path(gene_scores).parent
+    return read_controls(folder) if (folder / "control_units.parquet").exists() else None
 
 
 def _replication(path: str | Path | None) -> pd.DataFrame:

@@ -31,10 +31,13 @@ class Controls:
     scores: Path
     units: pd.DataFrame
 
-    def z(self, candidate: str, view: str, genes: list[str]) -> np.ndarray:
+    def z(
+        self, candidate: str, view: str, genes: list[str], *, nearest: bool = False
+    ) -> np.ndarray:
         """Return the z-scores of one candidate's controls, float32, shape (controls, genes).
 
         A gene that a control does not score is NaN. Controls without any score are left out.
+        With `nearest` only those that are in the null of ``unit_p`` are taken.
 
         Raises
         ------
@@ -42,6 +45,7 @@ class Controls:
             If a control has no scores or a gene has two rows.
         """
         own = self.units[self.units["candidate_id"].eq(candidate) & self.units["view"].eq(view)]
+        own = own[own["in_unit_p"].astype(bool)] if nearest else own
         names = list(dict.fromkeys(own["control"].astype(str)))
         if not names:
             return np.empty((0, len(genes)), np.float32)
@@ -63,7 +67,7 @@ def read_controls(folder: str | Path) -> Controls:
         If a table is missing or not as described.
     """
     scores = require(Path(folder) / "control_scores.parquet")
-    units = read_columns(Path(folder) / "control_units.parquet", UNITS)
+    units = read_columns(Path(folder) / "control_units.parquet", UNITS, optional=["in_unit_p"])
     known = set(pq.read_schema(scores).names)
     if absent := sorted(set(units["control"].astype(str)) - known):
         raise ScswError(

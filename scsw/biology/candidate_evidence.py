@@ -11,6 +11,7 @@ import pandas as pd
 
 from scsw.biology.calibration import is_enriched
 from scsw.biology.gene_evidence import CANDIDATE
+from scsw.biology.replication_summary import against_both_nulls
 
 CALIBRATED, NAIVE = "calibrated", "naive"
 
@@ -77,7 +78,7 @@ def replication_evidence(replication: pd.DataFrame, *, cohort: str, alpha: float
     pandas.DataFrame
         One row per candidate and view: ``seed, candidate_id, view, n_compared, n_replicated``.
     """
-    independent = replication[replication["n_shared_donors"].eq(0)]
+    independent = against_both_nulls(replication[replication["n_shared_donors"].eq(0)])
     sides = []
     for side in "ab":
         rows = independent[independent[f"cohort_{side}"].eq(cohort)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scsw.biology.calibration_controls import Controls
 from scsw.biology.gene_sets import Library
 from scsw.biology.matching import (
     FIXED_NULL,
@@ -17,12 +18,15 @@ from scsw.biology.matching import (
     correlate_pairs,
     match_candidates,
     profiles,
+    shared_genes,
+    unit_ranks,
 )
 from scsw.biology.pathway_agreement import NULL as PATHWAY_NULL
 from scsw.biology.pathway_agreement import agreement_by_library, gene_list
 from scsw.biology.ranking import orientation, view_scores
 from scsw.biology.spike_agreement import acquired_agreement, profile_rows
 from scsw.biology.stage_agreement import slope_rows
+from scsw.biology.unit_matching import READ_IN_NULL, WRITE_OUT_NULL, unit_level_p
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Model:
         ``candidate_id, rank, causal``.
     spikes, profiles
         Rows over all cells of ``spikes.parquet``; ``profiles.parquet``.
+    controls
+        Gene scores of hidden units and edits like the candidates.
     """
 
     cohort: str
@@ -53,6 +59,7 @@ class Model:
     verdicts: pd.DataFrame
     spikes: pd.DataFrame
     profiles: pd.DataFrame
+    controls: Controls
 
     def causal(self, candidates: pd.Series) -> np.ndarray:
         """Tell which candidates have a causal verdict."""
@@ -64,15 +71,37 @@ class Model:
         ranks = self.verdicts.set_index("candidate_id")["rank"]
         return candidates.map(ranks).le(n).to_numpy() | self.causal(candidates)
 
+    def signs(self) -> dict[str, float]:
+        """Return the sign of each candidate's mean read-in score."""
+        return {
+            str(name): orientation(view_scores(own, "read_in", name))
+            for name, own in self.gene_scores.groupby("candidate_id")
+        }
+
+    def stand_ins(self, z: pd.DataFrame, view: str) -> list[np.ndarray]:
+        """Return the ranks of each candidate and its controls, for `unit_level_p`.
+
+        Parameters
+        ----------
+        z
+            Profiles of the candidates, genes × candidates, without a missing value.
+        view
+            Their view. Controls are scored as for a positive weight; their write-out is turned.
+        """
+        genes, signs, found = list(z.index), self.signs(), []
+        for name in z.columns:
+            own = self.controls.z(name, view, genes, nearest=True)
+            own = own[np.isfinite(own).all(axis=1)]
+            own = own if view == "read_in" else own * signs[name]
+            found.append(unit_ranks(np.column_stack([z[name], own.T])))
+        return found
+
     def slopes(self) -> pd.DataFrame:
         """Return the stage slopes of the contribution, a positive one for one that grows.
 
         A slope is multiplied by the sign of its candidate's mean read-in score.
         """
-        sign = {
-            name: orientation(view_scores(own, "read_in", name))
-            for name, own in self.gene_scores.groupby("candidate_id")
-        }
+        sign = self.signs()
         known = self.stages[self.stages["candidate_id"].isin(sign)]
         signs = known["candidate_id"].map(sign).astype(float)
         slopes = known[["candidate_id", "cell_class", "stage", "beta", "p"]]
@@ -104,19 +133,16 @@ def compare_genes(
 ) -> pd.DataFrame:
     """Pair the candidates on read-in and correlate the pairs on write-out too."""
     limits = {"permutations": permutations, "rng": rng}
-    read_in = match_candidates(
-        profiles(a.gene_scores, "read_in"), profiles(b.gene_scores, "read_in"), **limits
-    )
-    write_out = correlate_pairs(
-        profiles(a.gene_scores, "write_out"),
-        profiles(b.gene_scores, "write_out"),
-        read_in,
-        **limits,
-    )
-    tables = [
-        read_in.assign(view="read_in", null=MATCHED_NULL),
-        write_out.assign(view="write_out", null=FIXED_NULL),
-    ]
+    tables = []
+    pairs = None
+    for view, null in (("read_in", MATCHED_NULL), ("write_out", FIXED_NULL)):
+        z = [profiles(model.gene_scores, view) for model in (a, b)]
+        if pairs is None:
+            found = pairs = match_candidates(*z, **limits)
+        else:
+            found = correlate_pairs(*z, pairs, **limits)
+        found = _beside_units(found, a, b, z, view, **limits)
+        tables.append(found.assign(view=view, null=null))
     table = pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
     shared = a.start == b.start
     return table.assign(
@@ -125,6 +151,41 @@ def compare_genes(
         causal_a=a.causal(table["candidate_a"]),
         causal_b=b.causal(table["candidate_b"]),
     )
+
+
+def _beside_units(
+    pairs: pd.DataFrame,
+    a: Model,
+    b: Model,
+    z: Sequence[pd.DataFrame],
+    view: str,
+    *,
+    permutations: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Add ``n_controls, unit_p, unit_null``: the pairs beside units or edits like theirs."""
+    rematch = view == "read_in"
+    # As in the matching: all candidates on read-in, those of the pairs on write-out.
+    names = [list(table.columns) for table in z]
+    if not rematch:
+        names = [list(pairs[f"candidate_{side}"]) for side in "ab"]
+    if pairs.empty:
+        return pairs.assign(n_controls=0, unit_p=np.nan, unit_null="")
+    z = [table[own] for table, own in zip(z, names, strict=True)]
+    genes = shared_genes(*z)
+    stand_ins = [
+        model.stand_ins(own.loc[genes], view) for model, own in zip((a, b), z, strict=True)
+    ]
+    places = np.column_stack(
+        [
+            [own.index(name) for name in pairs[f"candidate_{side}"]]
+            for own, side in zip(names, "ab", strict=True)
+        ]
+    )
+    p = unit_level_p(*stand_ins, places, rematch=rematch, draws=permutations, rng=rng)
+    null = (READ_IN_NULL if rematch else WRITE_OUT_NULL) if np.isfinite(p).all() else ""
+    n = min(own.shape[1] - 1 for side in stand_ins for own in side)
+    return pairs.assign(n_controls=n, unit_p=p, unit_null=null)
 
 
 def compare_pathways(

@@ -101,13 +101,18 @@ def correlate_pairs(
     return _tested(pairs[["candidate_a", "candidate_b"]], n_genes, observed, null)
 
 
+def shared_genes(a: pd.DataFrame, b: pd.DataFrame) -> pd.Index:
+    """Return the genes, sorted, that have a score in all candidates of both models."""
+    both = a.shape[1] and b.shape[1]
+    return a.dropna().index.intersection(b.dropna().index, sort=True) if both else pd.Index([])
+
+
 def _shared_ranks(a: pd.DataFrame, b: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, int]:
     """Return the `unit_ranks` over shared genes, genes × candidates, and the number of genes."""
-    shared = a.dropna().index.intersection(b.dropna().index, sort=True)
-    n_genes = len(shared) if a.shape[1] and b.shape[1] else 0
-    if n_genes < MIN_SHARED_GENES:
+    shared = shared_genes(a, b)
+    if len(shared) < MIN_SHARED_GENES:
         return np.empty((0, 0)), np.empty((0, 0)), 0
-    return unit_ranks(a.loc[shared]), unit_ranks(b.loc[shared]), n_genes
+    return unit_ranks(a.loc[shared]), unit_ranks(b.loc[shared]), len(shared)
 
 
 def unit_ranks(values: pd.DataFrame | pd.Series) -> np.ndarray:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from scsw.biology.calibration_controls import read_controls
 from scsw.biology.cross_cohort import (
     Model,
     compare_genes,
@@ -171,8 +172,10 @@ def _compare(
 
 
 def _with_q(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    q = benjamini_hochberg(table["p"].astype(float)) if len(table) else None
-    return typed(table.assign(q=q), columns)
+    for name, q in (("p", "q"), ("unit_p", "unit_q")):
+        if name in table:
+            table = table.assign(**{q: benjamini_hochberg(table[name].astype(float))})
+    return typed(table, columns)
 
 
 def _files(folder: str | Path, seeds: Sequence[int]) -> dict[str, Path]:
@@ -184,6 +187,8 @@ def _files(folder: str | Path, seeds: Sequence[int]) -> dict[str, Path]:
         files |= {
             f"{seed}:init": own / "init",
             f"{seed}:gene_scores": own / "map" / "gene_scores.parquet",
+            f"{seed}:control_scores": own / "map" / "control_scores.parquet",
+            f"{seed}:control_units": own / "map" / "control_units.parquet",
             f"{seed}:spikes": own / "search" / "spikes.parquet",
             f"{seed}:profiles": own / "search" / "profiles.parquet",
         }
@@ -206,6 +211,7 @@ def _read(name: str, folder: str | Path, seed: int) -> Model:
         verdicts=verdicts[verdicts["arm"].eq("real") & verdicts["seed"].eq(seed)],
         spikes=read_columns(files[f"{seed}:spikes"], _SPIKES, group_by="all", site=SITES),
         profiles=read_columns(files[f"{seed}:profiles"], _PROFILES),
+        controls=read_controls(files[f"{seed}:control_units"].parent),
     )
 
 

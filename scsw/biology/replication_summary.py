@@ -117,7 +117,27 @@ def _level(
         "genes": f"{names[0]} and {names[1]} have no candidates with enough scored genes in common",
         "pathways": "no gene set was tested for a matched pair of candidates",
     }[level]
-    return rows.assign(statistic=rows["spearman"]), _STATISTIC[level], reason
+    rows = rows.assign(statistic=rows["spearman"])
+    if level == "genes":
+        rows = against_both_nulls(rows)
+    return rows, _STATISTIC[level], reason
+
+
+def against_both_nulls(genes: pd.DataFrame) -> pd.DataFrame:
+    """Put the larger of the gene-level and the unit-level p, and q, in place of ``p`` and ``q``.
+
+    A pair must pass both (an intersection–union test, Berger 1982), where both were tested. The
+    null names both.
+    """
+    if genes.empty:
+        return genes
+    tested = genes["unit_p"].notna() & genes["p"].notna()
+    null = genes["null"].where(~tested, genes["null"] + " and " + genes["unit_null"].astype(str))
+    return genes.assign(
+        p=genes[["p", "unit_p"]].max(axis=1, skipna=True),
+        q=genes[["q", "unit_q"]].max(axis=1, skipna=True),
+        null=null,
+    )
 
 
 def _candidates(rows: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFrame, str, str]:

@@ -97,6 +97,7 @@ REPLICATED_GENES = {
     **{"shared_start": "bool", "same_coordinate": "bool"},
     **{"view": "text", "n_genes": "int64", "spearman": "float64"},
     **_TEST,
+    **{"n_controls": "int64", "unit_p": "float64", "unit_q": "float64", "unit_null": "text"},
 }
 REPLICATED_PATHWAYS = {
     **_PAIR_OF_MODELS,
@@ -149,6 +150,8 @@ VIEW_AGREEMENT = {
     **_TEST,
     **{"top_a": "int64", "top_b": "int64", "overlap": "int64", "expected": "float64"},
     **{"overlap_p": "float64", "overlap_q": "float64", "overlap_null": "text"},
+    **{"n_controls": "int64", "control_spearman": "float64", "control_p": "float64"},
+    **{"control_q": "float64", "control_null": "text"},
 }
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
+from scsw.biology.calibration_controls import Controls
 from scsw.biology.combined_ranking import ALL_VIEWS
 from scsw.biology.matching import profiles, unit_ranks
 from scsw.biology.ranking import strengths
@@ -20,14 +21,24 @@ NULL = (
     "and mean bin (gene-level), one-sided"
 )
 OVERLAP_NULL = "hypergeometric distribution of the overlap of two leading lists (gene-level)"
+CONTROL_NULL = (
+    "the same hidden unit's change made to other output channels: their write-out in place of the "
+    "candidate's, one-sided"
+)
 _COLUMNS = (
     "candidate_id view_a view_b n_genes spearman null_spearman p q null top_a top_b overlap "
-    "expected overlap_p overlap_q overlap_null"
+    "expected overlap_p overlap_q overlap_null n_controls control_spearman control_p control_q "
+    "control_null"
 ).split()
 
 
 def view_agreement(
-    gene_scores: pd.DataFrame, *, top_genes: int, permutations: int, seed: int
+    gene_scores: pd.DataFrame,
+    controls: Controls | None = None,
+    *,
+    top_genes: int,
+    permutations: int,
+    seed: int,
 ) -> pd.DataFrame:
     """Compare every two views of every candidate of one model.
 
@@ -35,13 +46,18 @@ def view_agreement(
     write-out and of direction. The null keeps what detection rate and mean bin alone bring about.
     p = (1 + number of permutations with a Spearman at least as large) / (1 + permutations). The
     overlap of the two lists of leading genes is set against the hypergeometric distribution,
-    which knows no such confounder. q is Benjamini–Hochberg over the candidates and pairs of
-    views of the model, for either test.
+    which knows no such confounder. Read-in and write-out are both measured at the gene's own
+    token, where the candidate adds w·h; so any row that the hidden unit wrote to would be changed
+    at the genes that it reads. Therefore their Spearman is also compared with that of the control
+    edits of the same hidden unit: p = (1 + number of edits with one at least as large) /
+    (1 + edits). q is Benjamini–Hochberg over the rows of the model, for each test.
 
     Parameters
     ----------
     gene_scores
         Rows over all cells of ``gene_scores.parquet``, one model.
+    controls
+        The control edits of this model; without them their columns are missing.
     top_genes
         Most genes of a leading list.
     permutations, seed
@@ -77,12 +93,14 @@ def view_agreement(
             pd.DataFrame(pairs, columns=["candidate_id", "view_a", "view_b"]),
             _correlations(first, second, groups, permutations, rng),
             _overlaps(first, second, top_genes),
+            _beside_edits(pairs, first, second, controls),
         ],
         axis=1,
     )
     table = table.assign(n_genes=len(genes), null=NULL, overlap_null=OVERLAP_NULL)
     table["q"] = benjamini_hochberg(table["p"])
     table["overlap_q"] = benjamini_hochberg(table["overlap_p"])
+    table["control_q"] = benjamini_hochberg(table["control_p"])
     return table[_COLUMNS]
 
 
@@ -135,6 +153,31 @@ def _correlations(
     as_large = (np.round(null, 10) >= rho).sum(axis=0)
     p = (1 + as_large) / (1 + permutations)
     return pd.DataFrame({"spearman": rho, "null_spearman": null.mean(axis=0), "p": p})
+
+
+def _beside_edits(
+    pairs: Sequence[tuple[str, str, str]],
+    first: pd.DataFrame,
+    second: pd.DataFrame,
+    controls: Controls | None,
+) -> pd.DataFrame:
+    """Compare read-in and write-out with the write-out of the same unit into other channels."""
+    rows = []
+    for place, (name, *views) in enumerate(pairs):
+        row = {"n_controls": 0, "control_spearman": np.nan, "control_p": np.nan}
+        row["control_null"] = ""
+        if controls is not None and views == ["read_in", "write_out"]:
+            z = controls.z(name, "write_out", list(first.index), nearest=True)
+            z = z[np.isfinite(z).all(axis=1)]
+            if len(z):
+                read = unit_ranks(first[place])
+                own = np.round(read @ unit_ranks(second[place]), 10)
+                edits = np.round(read @ unit_ranks(np.abs(z.T).astype(float)), 10)
+                p = (1 + np.count_nonzero(edits >= own)) / (1 + len(edits))
+                row |= {"n_controls": len(edits), "control_spearman": edits.mean()}
+                row |= {"control_p": p, "control_null": CONTROL_NULL}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _overlaps(first: pd.DataFrame, second: pd.DataFrame, top_genes: int) -> pd.DataFrame:

@@ -130,7 +130,7 @@ BIOMARKERS = (
 VIEW_AGREEMENT = [
     *CANDIDATE,
     *"view_a view_b n_genes spearman null_spearman p q null overlap expected overlap_q".split(),
-    "overlap_null",
+    *"overlap_null n_controls control_spearman control_q control_null".split(),
 ]
 PATHS = [
     *CANDIDATE,
@@ -159,7 +159,11 @@ _MODELS = "cohort_a cohort_b n_shared_donors seed_a seed_b".split()
 _MATCHED = [*_MODELS, "candidate_a", "candidate_b"]
 REPLICATION = {
     "candidates": [*_MODELS, *"by measure n n_a n_b statistic expected p q null".split()],
-    "genes": [*_MATCHED, *"causal_a causal_b view n_genes spearman p q null".split()],
+    "genes": [
+        *_MATCHED,
+        *"causal_a causal_b view n_genes spearman p q null n_controls unit_p unit_q".split(),
+        "unit_null",
+    ],
     "pathways": [*_MATCHED, *"library n_sets spearman p q null".split()],
     "stages": [*_MATCHED, *"cell_class stage beta_a beta_b same_sign p q null".split()],
     "stage_ranks": [*_MODELS, *"stage n_pairs n_classes spearman p p_floor q null".split()],

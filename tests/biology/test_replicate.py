@@ -127,11 +127,27 @@ def cohorts(tmp_path, make_scores):
     return folders
 
 
+def control_tables(scores, seed):
+    """Thirty controls of each candidate and view, of random scores."""
+    rng = np.random.default_rng(100 + seed)
+    found, units = {"gene": GENES}, []
+    for candidate in scores["candidate_id"].unique():
+        for view in ("read_in", "write_out"):
+            names = [f"{view}.{candidate}.{k}" for k in range(30)]
+            found |= {name: rng.normal(size=len(GENES)).astype(np.float32) for name in names}
+            about = {"candidate_id": candidate, "view": view, "in_unit_p": True}
+            units.append(pd.DataFrame({"control": names, "distance": 0.1}).assign(**about))
+    about = {"cohort": "x", "arm": "real", "seed": seed}
+    return pd.DataFrame(found), pd.concat(units).assign(**about)
+
+
 def add_model(folder, name, seed, scores, start=0, acquired=(3, 4, 5)):
     own = folder / "real" / str(seed)
     for part in ("map", "search"):
         (own / part).mkdir(parents=True)
     scores.assign(seed=seed).to_parquet(own / "map" / "gene_scores.parquet")
+    for name, table in zip(("scores", "units"), control_tables(scores, seed), strict=True):
+        table.to_parquet(own / "map" / f"control_{name}.parquet")
     spikes(acquired).to_parquet(own / "search" / "spikes.parquet")
     planted = np.random.default_rng(9).normal(size=len(GENES))
     units(GENES, seed, planted).to_parquet(own / "search" / "profiles.parquet")
@@ -190,6 +206,9 @@ def test_genes_replicate_whatever_the_sign_of_the_weight(tables):
     assert genes.loc[("a1", "read_in"), "q"] < 0.05
     assert genes.loc[("a1", "write_out"), "spearman"] == pytest.approx(1)
     assert genes.loc[("a2", "read_in"), "p"] > 0.05
+    assert (genes.loc["a1", "unit_p"] < 0.02).all() and genes.loc[("a2", "read_in"), "unit_p"] > 0.1
+    assert set(genes["n_controls"]) == {30}
+    assert genes["unit_null"].str.contains("in its place").all()
     assert genes["causal_a"].tolist() == [i == "a1" for i, _ in genes.index]
     assert not genes["causal_b"].any()
     nulls = genes.groupby("view")["null"].unique()
@@ -288,6 +307,26 @@ def test_the_summary_says_what_can_be_made_of_each_level(tables):
     assert summary["q"].tolist() == pytest.approx(q)
 
 
+def test_what_every_unit_reads_is_no_replication(run, cohorts, tmp_path):
+    """Both candidates and all controls read one module: genes agree, candidates do not."""
+    module = 3 * np.random.default_rng(3).normal(size=len(GENES))
+    for _, folder, seeds in cohorts:
+        for seed in seeds:
+            place = folder / "real" / str(seed) / "map"
+            scores = pd.read_parquet(place / "gene_scores.parquet")
+            noise = np.random.default_rng(seed).normal(size=len(scores))
+            z = np.tile(module, len(scores) // len(GENES)) + noise
+            scores.assign(z=z, score=z + 100).to_parquet(place / "gene_scores.parquet")
+            controls = pd.read_parquet(place / "control_scores.parquet").set_index("gene")
+            controls = controls.add(module.astype(np.float32), axis=0)
+            controls.reset_index().to_parquet(place / "control_scores.parquet")
+    found = run(cohorts, tmp_path / "out")
+    assert (found["genes"]["q"] < 0.05).all() and (found["genes"]["unit_q"] > 0.05).all()
+    genes = found["summary"].set_index("level").loc["genes"]
+    assert genes["n_models_agree"] == 0 and genes["outcome"].startswith("No agreement shown")
+    assert " and each candidate or one of its" in genes["null"]
+
+
 def test_relabelled_genes_are_no_replication(run, cohorts, tmp_path):
     path = cohorts[1][1] / "real" / "0" / "map" / "gene_scores.parquet"
     table = pd.read_parquet(path)
@@ -328,9 +367,9 @@ def test_a_third_cohort_leaves_the_first_pair_as_it_was(run, cohorts, tmp_path):
         pd.testing.assert_frame_equal(own.reset_index(drop=True), two[table])
     pairs = three["summary"][["cohort_a", "cohort_b"]].drop_duplicates()
     assert pairs.to_numpy().tolist() == [["one", "two"], ["one", "three"], ["two", "three"]]
-    # Two files of one study: everything agrees, and nothing of it is evidence.
-    same = three["summary"][three["summary"]["cohort_a"].eq("two")].set_index("level")
-    assert same.loc["genes", "outcome"].endswith("by what they inherited.")
+    # Two files of one study: what agrees there is no evidence.
+    same = three["summary"][three["summary"]["cohort_a"].eq("two")]
+    assert set(same["n_shared_donors"]) == {3} and not same["independent"].any()
 
 
 def test_other_seeds_and_arms_of_the_gathered_table_take_no_part(run, cohorts, tmp_path):

@@ -39,6 +39,7 @@ def tables(genes):
     about = dict.fromkeys(["cohort_a", "cohort_b", "candidate_a", "candidate_b"], "x")
     about |= {"n_shared_donors": 0, "causal_a": False, "causal_b": False, "view": "read_in"}
     about |= {"shared_start": False, "same_coordinate": False, "n_genes": 90, "null": "labels"}
+    about |= {"n_controls": 0, "unit_p": np.nan, "unit_q": np.nan, "unit_null": ""}
     table = pd.DataFrame(genes, columns=names).assign(**about)
     empty = {name: typed([], columns) for name, columns in TABLES.items()}
     return empty | {"genes": typed(table, TABLES["genes"])}

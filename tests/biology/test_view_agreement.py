@@ -28,9 +28,9 @@ def scores(make_scores):
     return table.assign(detection_rate=np.tile(rate, len(table) // 400))
 
 
-def compare(scores, permutations=499, **given):
-    options = {"top_genes": 40, "seed": 0} | given
-    table = view_agreement(scores, permutations=permutations, **options)
+def compare(scores, permutations=499, controls=None):
+    options = {"top_genes": 40, "seed": 0, "permutations": permutations}
+    table = view_agreement(scores, controls, **options)
     return table.set_index(["candidate_id", "view_a", "view_b"])
 
 
@@ -89,3 +89,34 @@ def test_nothing_to_compare_gives_no_rows(scores):
 
 def test_same_seed_same_table(scores):
     pd.testing.assert_frame_equal(compare(scores, 99), compare(scores, 99))
+
+
+class Edits:
+    """Control edits with the given z-scores, shape (edits, genes)."""
+
+    def __init__(self, z):
+        self.z_of_edits = z
+
+    def z(self, candidate, view, genes, *, nearest):
+        assert view == "write_out" and nearest and list(genes) == GENES
+        return self.z_of_edits
+
+
+def test_read_in_and_write_out_are_compared_with_edits_of_the_same_unit(scores):
+    own = scores[scores["candidate_id"].eq("same")].set_index(["view", "gene"])["z"]
+    read, write = own["read_in"].to_numpy(), own["write_out"].to_numpy()
+    noise = np.random.default_rng(5).normal(size=(60, 400))
+    like, unlike = (
+        compare(scores[scores["candidate_id"].eq("same")], controls=Edits(z)).iloc[0]
+        for z in (3 * np.exp(read) + noise / 2, noise)
+    )
+    assert like["spearman"] == unlike["spearman"] > 0.5 and like["n_controls"] == 60
+    assert like["control_p"] > 0.05 and like["control_spearman"] > 0.5
+    assert unlike["control_p"] == 1 / 61 and abs(unlike["control_spearman"]) < 0.1
+    edits = [spearmanr(read, np.abs(z)).statistic for z in 3 * np.exp(read) + noise / 2]
+    rho = spearmanr(read, np.abs(write)).statistic
+    assert like["control_p"] == pytest.approx((1 + np.sum(np.array(edits) >= rho)) / 61)
+    table = compare(scores, controls=Edits(noise))
+    pairs = [pair[1:] == ("read_in", "write_out") for pair in table.index]
+    assert table["control_p"].notna().tolist() == pairs
+    assert (compare(scores)["n_controls"] == 0).all()

@@ -238,7 +238,8 @@ def _biomarkers(folder: Path, verdicts: pd.DataFrame) -> None:
         | {"view_a": a, "view_b": b, "n_genes": 900, "spearman": rng.uniform(-0.3, 0.9)}
         | {"null_spearman": 0.05, "p": 0.01, "q": rng.uniform(0, 0.1), "null": "permutation"}
         | {"top_a": 100, "top_b": 100, "overlap": 20, "expected": 11.1, "overlap_p": 0.01}
-        | {"overlap_q": 0.04, "overlap_null": "hypergeometric"}
+        | {"overlap_q": 0.04, "overlap_null": "hypergeometric", "n_controls": 90 * (a == "read_in")}
+        | {"control_spearman": 0.2, "control_p": 0.1, "control_q": 0.1, "control_null": "edits"}
         for v in verdicts.itertuples()
         for a, b in combinations(("read_in", "write_out", "direction"), 2)
     ]
@@ -282,7 +283,9 @@ def _replication(root: Path, shape: Shape) -> Path:
                 for measure, q in (("acquired_spikes", 0.01), ("growth", 0.2))
             ]  # fmt: skip
             found["genes"] += [
-                pair | {"view": view, "n_genes": 900, "spearman": r, "q": 0.6 - 0.59 * (r > 0.5)}
+                pair
+                | {"view": view, "n_genes": 900, "spearman": r, "q": 0.6 - 0.59 * (r > 0.5)}
+                | {"n_controls": 90, "unit_p": 0.01, "unit_q": 0.02, "unit_null": "units"}
                 for view in ("read_in", "write_out")
                 for r in rng.uniform(-1, 1, 3)
             ]

@@ -282,6 +282,8 @@ rule replicate:
             for name in (
                 "init",
                 "map/gene_scores.parquet",
+                "map/control_scores.parquet",
+                "map/control_units.parquet",
                 "search/spikes.parquet",
                 "search/profiles.parquet",
             )
@@ -401,6 +403,11 @@ rule biomarkers:
         scores=lambda w: [f"{f}/map/gene_scores.parquet" for f in real_folders(w.cohort)],
         gathered=[f"{RUN}/{{cohort}}/{name}.parquet" for name in ("pathways", "stages", "verdicts")],
         replication=f"{RUN}/replication/genes.parquet",
+        controls=lambda w: [
+            f"{f}/map/{name}.parquet"
+            for f in real_folders(w.cohort)
+            for name in ("control_scores", "control_units")
+        ],
         gwas=CONFIG["biomarkers"]["gwas_gene_sets"],
     output:
         tables=[

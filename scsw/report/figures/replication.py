@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scsw.biology.replication_summary import against_both_nulls
 from scsw.report import style, words
 from scsw.report.tables import Tables
 
@@ -57,6 +58,7 @@ def draw(t: Tables) -> Figure:
 def points(t: Tables, level: str) -> pd.DataFrame:
     """Return ``cohort_a, cohort_b, kind, value, expected, q`` of every test of a level."""
     table = t.replication[TABLES[level]]
+    table = against_both_nulls(table) if level == "genes" else table
     value = "statistic" if level == "candidates" else "spearman"
     expected = table["expected"] if level == "candidates" else np.nan
     known = table.assign(kind=table[KINDS[level][0]], value=table[value], expected=expected)

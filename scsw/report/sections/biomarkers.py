@@ -49,6 +49,8 @@ def _agreement(t: Tables, pair: tuple[str, str]) -> dict[str, Any]:
         "median": float(own["spearman"].median()) if len(own) else None,
         "null_median": float(own["null_spearman"].median()) if len(own) else None,
         "n_overlap": int((own["overlap_q"] <= alpha).sum()),
+        "n_controlled": int(own["control_q"].notna().sum()),
+        "n_beyond_edits": int((own["control_q"] <= alpha).sum()),
     }
 
 
@@ -87,11 +89,22 @@ def _views(n: dict[str, Any]) -> str:
         f"{pair['views']} agree in {words.count(pair['n_agree'])} of "
         f"{words.several(pair['n'], 'candidate')} (median Spearman {words.effect(pair['median'])}, "
         f"{words.effect(pair['null_median'])} expected; their leading genes overlap more than "
-        f"chance in {words.count(pair['n_overlap'])})"
+        f"chance in {words.count(pair['n_overlap'])}{_beside_edits(pair)})"
         for pair in compared
     ]
     return (
         f"At q ≤ {words.amount(n['alpha'])}, beyond genes of like detection rate and expression, "
-        f"{'; '.join(told)}. Where views do not agree, a combined rank is a compromise between two "
-        "answers, not one answer confirmed."
+        f"{'; '.join(told)}. Read-in and write-out are measured at the same tokens, so that they "
+        "agree for whatever channel a hidden unit writes to; only agreement beyond that of other "
+        "channels is the candidate's own. Where views do not agree, a combined rank is a "
+        "compromise between two answers, not one answer confirmed."
+    )
+
+
+def _beside_edits(pair: dict[str, Any]) -> str:
+    if not pair["n_controlled"]:
+        return ""
+    return (
+        f"; beyond the same hidden unit writing to other channels in "
+        f"{words.count(pair['n_beyond_edits'])} of {words.count(pair['n_controlled'])}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from scsw.biology.replication_summary import against_both_nulls
 from scsw.report import words
 from scsw.report.tables import Tables
 
@@ -33,6 +34,10 @@ def numbers(t: Tables) -> dict[str, Any]:
         "shared_donors": _shared_donors(t),
         "n_pairs": len(pairs),
         "n_causal_pairs": int(both.sum()),
+        "n_gene_tests": len(genes),
+        "n_gene_level": int((genes["q"] <= alpha).sum()),
+        "n_both_levels": int((against_both_nulls(genes)["q"] <= alpha).sum()),
+        "n_unit_tested": int(genes["unit_q"].notna().sum()),
         "n_slopes": len(stages),
         "n_same_sign": int(stages["same_sign"].astype(bool).sum()),
         "n_slopes_passed": int(((slopes["q"] <= alpha) & slopes["same_sign"].astype(bool)).sum()),
@@ -59,7 +64,9 @@ def _models(t: Tables, alpha: float) -> list[dict[str, Any]]:
     """Return how many tests of each level pass, model by model."""
     found: dict[tuple, dict[str, Any]] = {}
     for level, name in TABLES.items():
-        table = t.replication[name].dropna(subset=["q"])
+        table = t.replication[name]
+        table = against_both_nulls(table) if level == "genes" else table
+        table = table.dropna(subset=["q"])
         for key, own in table.groupby(["cohort_a", "seed_a", "cohort_b", "seed_b"]):
             names = dict(zip(("cohort_a", "seed_a", "cohort_b", "seed_b"), key, strict=True))
             entry = found.setdefault(key, names | {"tests": {}})
@@ -109,6 +116,13 @@ def _caution(n: dict[str, Any]) -> str:
             f"Of {words.several(n['n_pairs'], 'matched pair')} of candidates, "
             f"{words.count(n['n_causal_pairs'])} are causal in both cohorts; agreement of the "
             "others is agreement of weights that were not shown to matter. "
+        )
+    if n["n_unit_tested"]:
+        text += (
+            f"Of {words.several(n['n_gene_tests'], 'comparison')} of gene scores, "
+            f"{words.count(n['n_gene_level'])} agree beyond relabelled genes and "
+            f"{words.count(n['n_both_levels'])} also beyond hidden units, or edits, like the "
+            "candidates; only the latter say something of the candidates. "
         )
     if n["n_slopes"]:
         text += (
