@@ -35,6 +35,11 @@ _VERDICTS = {
         "associated with it, and no control over the model was shown."
     ),
 }
+_THINNED = {
+    "yes": ", also on cells thinned to one depth",
+    "no": "; on cells thinned to one depth it was not found again, so it may be one of depth",
+    "not tested": "; on cells thinned to one depth it could not be tested",
+}
 _VERBS = {"read_in": "reads from", "write_out": "writes to"}
 _NOT_COMPARED = "Replication in an independent cohort could not be tested."
 
@@ -115,7 +120,7 @@ def _stage(gene: str, row: pd.Series, alpha: float) -> str:
     if q <= alpha:
         return (
             f"The candidate's contribution, not the expression of {gene}, is associated with "
-            f"{where}."
+            f"{where}{_THINNED.get(row['stage_survives'], _THINNED['not tested'])}."
         )
     return f"No association of this candidate with stage was found; nearest was {where}."
 

@@ -51,11 +51,14 @@ def stage_evidence(stages: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``seed, candidate_id, stage, stage_q, stage_class``.
+        ``seed, candidate_id, stage, stage_q, stage_class, stage_survives``; the last is whether a
+        test that passes does so again on cells thinned to one depth: ``yes``, ``no``, ``not
+        tested``, or "" where it did not pass.
     """
     primary = stages[stages["primary"].astype(bool) & stages["status"].eq("tested")]
     best = primary.sort_values(["q", "cell_class"], kind="stable").drop_duplicates(CANDIDATE)
     names = {"stage": "stage", "q": "stage_q", "cell_class": "stage_class"}
+    names["survives_thinning"] = "stage_survives"
     return best[[*CANDIDATE, *names]].rename(columns=names).reset_index(drop=True)
 
 
@@ -122,9 +125,10 @@ def with_candidate_evidence(
     Returns
     -------
     pandas.DataFrame
-        `genes` with ``n_pathways, pathway_test, stage, stage_q, stage_class, n_compared,
-        n_replicated, replication``. The view that is replicated is that in which the gene passes,
-        else leads, else stands best. ``replicated`` means in at least half of the models compared.
+        `genes` with ``n_pathways, pathway_test, stage, stage_q, stage_class, stage_survives,
+        n_compared, n_replicated, replication``. The view that is replicated is that in which the
+        gene passes, else leads, else stands best. ``replicated`` means in at least half of the
+        models compared.
     """
     sets, test = enriched_sets(pathways, alpha)
     counts = sets.groupby([*CANDIDATE, "gene"], as_index=False).size()

@@ -132,7 +132,8 @@ def against_both_nulls(genes: pd.DataFrame) -> pd.DataFrame:
     if genes.empty:
         return genes
     tested = genes["unit_p"].notna() & genes["p"].notna()
-    null = genes["null"].where(~tested, genes["null"] + " and " + genes["unit_null"].astype(str))
+    both = genes["null"].astype(str) + " and " + genes["unit_null"].astype(str)
+    null = genes["null"].where(~tested, both)
     return genes.assign(
         p=genes[["p", "unit_p"]].max(axis=1, skipna=True),
         q=genes[["q", "unit_q"]].max(axis=1, skipna=True),

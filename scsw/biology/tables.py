@@ -133,7 +133,7 @@ BIOMARKERS = {
     **{f"write_out_{name}": "float64" for name in ("z", "q", "unit_q")},
     "write_out_passes": "boolean",
     **{"direction_z": "float64", "n_pathways": "int64", "pathway_test": "text"},
-    **{"stage_q": "float64", "stage_class": "text"},
+    **{"stage_q": "float64", "stage_class": "text", "stage_survives": "text"},
     **{"replication": "text", "n_replicated": "int64", "n_compared": "int64"},
     **{"gwas": "text", "statement": "text"},
 }

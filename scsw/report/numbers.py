@@ -98,6 +98,8 @@ def _nulls(t: Tables) -> dict[str, list[str]]:
     tables |= {f"replication_{name}": table for name, table in t.replication.items()}
     nulls = {name: table["null"] for name, table in tables.items()}
     nulls["units"] = t.genes["unit_null"]
+    nulls["views_units"] = t.view_agreement["control_null"]
+    nulls["replication_units"] = t.replication["genes"]["unit_null"]
     return {
         name: sorted({str(null) for null in column.dropna().unique() if null})
         for name, column in nulls.items()

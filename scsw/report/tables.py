@@ -125,13 +125,14 @@ CONTROLS = [
 BIOMARKERS = (
     "gene rank grade seeds seed candidate_id combined_rank n_genes read_in_z read_in_q "
     "read_in_passes write_out_z write_out_q write_out_passes n_pathways pathway_test stage_q "
-    "replication n_replicated n_compared gwas statement"
+    "stage_survives replication n_replicated n_compared gwas statement"
 ).split()
 VIEW_AGREEMENT = [
     *CANDIDATE,
     *"view_a view_b n_genes spearman null_spearman p q null overlap expected overlap_q".split(),
     *"overlap_null n_controls control_spearman control_q control_null".split(),
 ]
+GENE_RANKS = [*CANDIDATE, "gene", "combined_rank"]
 PATHS = [
     *CANDIDATE,
     *"block site amplitude rank amplitude_pruned rank_pruned".split(),
@@ -143,7 +144,7 @@ OF_COHORT = (
     "performance.parquet stability.parquet spike_stability.parquet spike_summary.parquet "
     "profile_agreement.parquet pathways.parquet stages.parquet "
     "change_points.parquet stage_order.parquet controls.parquet biomarkers.tsv "
-    "view_agreement.parquet external.parquet spatial.parquet"
+    "view_agreement.parquet gene_ranks.parquet external.parquet spatial.parquet"
 ).split()
 OF_MODEL = "search/spikes.parquet search/candidates.parquet".split()
 OF_REAL_MODEL = (
@@ -240,6 +241,7 @@ class Tables:
     spatial: pd.DataFrame
     biomarkers: pd.DataFrame
     view_agreement: pd.DataFrame
+    gene_ranks: pd.DataFrame
     replication: dict[str, pd.DataFrame] = field(default_factory=dict)
 
     @property
@@ -373,6 +375,7 @@ def read_tables(
         spatial=_kept(_optional(folder / "spatial.parquet", SPATIAL), real),
         biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
         view_agreement=_kept(_optional(folder / "view_agreement.parquet", VIEW_AGREEMENT), real),
+        gene_ranks=_kept(_optional(folder / "gene_ranks.parquet", GENE_RANKS), real),
         replication=_replication(replication_dir, cohort),
     )
 

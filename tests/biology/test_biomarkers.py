@@ -61,7 +61,8 @@ def stages():
     ]
     names = ["seed", "candidate_id", "primary", "status", "q", "cell_class"]
     table = pd.DataFrame(rows, columns=names)
-    return table.reindex(columns=list(STAGES)).assign(cohort="one", arm="real", stage="adnc")
+    about = {"cohort": "one", "arm": "real", "stage": "adnc", "survives_thinning": "no"}
+    return table.reindex(columns=list(STAGES)).assign(**about)
 
 
 @pytest.fixture
@@ -180,6 +181,7 @@ def test_pathways_stages_and_replication_are_those_of_the_candidate(run):
     assert (
         "The candidate's contribution, not the expression of MAPT" in table.loc["MAPT", "statement"]
     )
+    assert "it may be one of depth" in table.loc["MAPT", "statement"]
     row = table.loc["MAPT", ["replication", "n_replicated", "n_compared"]].tolist()
     assert row == ["replicated", 1, 1]
 

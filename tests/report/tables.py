@@ -14,9 +14,10 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from scsw.biology.replicate import TABLES
-from scsw.biology.tables import BIOMARKERS, REPLICATION_SUMMARY, VIEW_AGREEMENT, typed
+from scsw.biology.tables import BIOMARKERS, GENE_RANKS, REPLICATION_SUMMARY, VIEW_AGREEMENT, typed
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.report.names import AD_GENES
+from scsw.report.planted import planted_genes
 from scsw.settings import validate_config
 from tests.report.external_tables import external_table
 from tests.report.model_tables import SETS, model_tables
@@ -220,7 +221,13 @@ def _biomarkers(folder: Path, verdicts: pd.DataFrame) -> None:
         | {"combined_rank": place + 0.5, "n_genes": 900, "read_in_z": 9 - place / 9}
         | {"read_in_q": place / 40, "read_in_passes": place < 3, "write_out_z": -2.0}
         | {"write_out_q": 0.4, "write_out_passes": False, "direction_z": 0.1}
-        | {"n_pathways": place % 3, "pathway_test": "naive", "stage_q": 0.04, "n_replicated": 1}
+        | {
+            "n_pathways": place % 3,
+            "pathway_test": "naive",
+            "stage_q": 0.04,
+            "stage_survives": "yes",
+            "n_replicated": 1,
+        }
         | {"n_compared": 2, "replication": "replicated", "gwas": "yes" if place == 1 else "no"}
         | {"statement": f"{gene} stands out in read-in."}
         for place, gene in enumerate(ranked if best is not None else [], start=1)
@@ -233,6 +240,7 @@ def _biomarkers(folder: Path, verdicts: pd.DataFrame) -> None:
         for gene in named
     ]  # fmt: skip
     typed(rows, BIOMARKERS).to_csv(folder / "biomarkers.tsv", sep="\t", index=False)
+    _gene_ranks(folder, verdicts)
     rows = [
         {"cohort": "simcohort", "arm": "real", "seed": v.seed, "candidate_id": v.candidate_id}
         | {"view_a": a, "view_b": b, "n_genes": 900, "spearman": rng.uniform(-0.3, 0.9)}
@@ -261,6 +269,20 @@ def _spatial(folder: Path, cohort: str, shape: Shape, verdicts: pd.DataFrame) ->
         seed, names = shape.seeds[0], list(verdicts["candidate_id"].drop_duplicates()[:5])
         table = spatial_table(cohort, seed, names, shape.types, shape.spatial)
         table.to_parquet(folder / "spatial.parquet", index=False)
+
+
+def _gene_ranks(folder: Path, verdicts: pd.DataFrame) -> None:
+    """Rank the planted genes first and as many others after them, for every candidate."""
+    genes = [*sorted(planted_genes()), *[f"GENE{i}" for i in range(78)]]
+    ranks = {f"{view}_rank": 1.0 for view in ("read_in", "write_out", "direction", "row")}
+    rows = [
+        {"cohort": "simcohort", "arm": "real", "seed": v.seed, "candidate_id": v.candidate_id}
+        | {"gene": gene, "combined_score": 0.5, "combined_rank": place, "n_genes": len(genes)}
+        | ranks
+        for v in verdicts.itertuples()
+        for place, gene in enumerate(genes, start=1)
+    ]  # fmt: skip
+    typed(rows, GENE_RANKS).to_parquet(folder / "gene_ranks.parquet", index=False)
 
 
 def _replication(root: Path, shape: Shape) -> Path:

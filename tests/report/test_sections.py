@@ -357,3 +357,23 @@ def test_no_spatial_data_is_told_in_one_line(tmp_path):
 def test_too_few_tissue_donors_are_told(tmp_path):
     _, _, read = told(tmp_path, spatial="few")
     assert "3 donors outside training; 10 are needed" in read["spatial"]
+
+
+def test_planted_genes_are_told_of_in_simulated_cohorts_only(tmp_path):
+    tables, numbers, read = told(tmp_path)
+    assert "78 genes to disease stage" in read["biomarkers"]
+    assert "rank before other genes in 1 of 1 candidate" in read["biomarkers"]
+    module = SECTIONS["biomarkers"][1]
+    worse = tables.gene_ranks["combined_rank"]
+    tables.gene_ranks["combined_rank"] = worse.max() + 1 - worse
+    assert "not recovered" in " ".join(module.reading(module.numbers(tables)))
+    tables.about["simulated"] = False
+    assert "simulator" not in " ".join(module.reading(module.numbers(tables)))
+    assert numbers["sections"]["biomarkers"]["grades"][1]["genes"] == ["APOE", "GENE1"]
+
+
+def test_without_a_gene_that_passes_no_candidate_biomarker_is_claimed(tmp_path):
+    _, _, read = told(tmp_path)
+    assert "By this run no gene is a candidate biomarker" in read["biomarkers"]
+    assert "0 “supported”" in read["biomarkers"]
+    assert "FOXO3" in read["biomarkers"]

@@ -24,6 +24,7 @@ rule report:
                 "controls.parquet",
                 "biomarkers.tsv",
                 "view_agreement.parquet",
+                "gene_ranks.parquet",
             )
         ],
         searched=lambda w: [

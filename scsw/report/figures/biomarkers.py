@@ -72,7 +72,10 @@ def evidence(row: pd.Series, alpha: float) -> list[bool | None]:
         passed("read_in"),
         passed("write_out"),
         bool(row["n_pathways"] > 0) if linked else None,
-        None if pd.isna(row["stage_q"]) else bool(row["stage_q"] <= alpha),
+        # What is lost on cells of one depth may be one of depth.
+        None
+        if pd.isna(row["stage_q"])
+        else bool(row["stage_q"] <= alpha and row["stage_survives"] == "yes"),
         {"replicated": True, "not replicated": False}.get(row["replication"]),
         row["gwas"] == "yes",
     ]
@@ -92,7 +95,9 @@ def _agreement(ax: Axes, views: dict[str, pd.DataFrame], alpha: float) -> None:
             row, y = pairs.loc[pair], place + shift
             look = {"color": style.GREY, "linewidth": 1.2}
             ax.plot([row["null_spearman"]] * 2, [y - 0.13, y + 0.13], **look)
-            fill = colour if row["q"] <= alpha else "white"
+            # Read-in and write-out must also agree beyond other channels of the same unit.
+            passed = row["q"] <= alpha and not row["control_q"] > alpha
+            fill = colour if passed else "white"
             ax.plot(row["spearman"], y, marker, markerfacecolor=fill, markeredgecolor=colour)
             reach = max(reach, abs(row["spearman"]), abs(row["null_spearman"]))
     ax.set_xlim(-1.15 * reach, 1.15 * reach)

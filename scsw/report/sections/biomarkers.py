@@ -9,6 +9,7 @@ import pandas as pd
 from scsw.report import words
 from scsw.report.figures.biomarkers import PAIRS
 from scsw.report.names import AD_GENES
+from scsw.report.planted import planted_ranks
 from scsw.report.tables import Tables
 
 NAMED = 5  # genes named per grade
@@ -21,9 +22,9 @@ GRADES = {
 
 def numbers(t: Tables) -> dict[str, Any]:
     """Return the genes by grade, the named genes, and the agreement of each pair of views."""
-    table = t.biomarkers
+    table, alpha = t.biomarkers, t.config["statistics"]["alpha"]
     return {
-        "alpha": t.config["statistics"]["alpha"],
+        "alpha": alpha,
         "n_listed": len(table),
         "grades": [_grade(table, grade) for grade in GRADES],
         "named": [
@@ -31,6 +32,7 @@ def numbers(t: Tables) -> dict[str, Any]:
             for row in table[table["gene"].isin(AD_GENES)].itertuples()
         ],
         "agreement": [_agreement(t, pair) for pair in PAIRS],
+        "planted": planted_ranks(t.gene_ranks, alpha) if t.about["simulated"] else None,
     }
 
 
@@ -65,7 +67,8 @@ def reading(n: dict[str, Any]) -> list[str]:
     text = f"Genes of the table by grade, of {words.count(n['n_listed'])}: {'; '.join(told)}."
     if not n["grades"][0]["n"]:
         text += " By this run no gene is a candidate biomarker: none passes with a causal one."
-    return [text, _named(n["named"]), _views(n)]
+    planted = [_planted(n)] if n["planted"] else []
+    return [text, _named(n["named"]), _views(n), *planted]
 
 
 def _first(grade: dict[str, Any]) -> str:
@@ -79,6 +82,25 @@ def _named(named: list[dict[str, Any]]) -> str:
         by_grade.setdefault(row["grade"], []).append(row["gene"])
     told = [f"{words.listed(genes)} ({grade})" for grade, genes in by_grade.items()]
     return f"The named genes: {'; '.join(told)}." if told else "No named gene is listed."
+
+
+def _planted(n: dict[str, Any]) -> str:
+    own = n["planted"]
+    text = f"The simulator ties {words.several(own['n_planted'], 'gene')} to disease stage; "
+    if not own["n_candidates"]:
+        return text + "none of them was ranked for a candidate, so nothing could be recovered."
+    text += (
+        f"{words.count(own['n_ranked'])} of them could be ranked. They rank before other genes in "
+        f"{words.count(own['n_passed'])} of {words.several(own['n_candidates'], 'candidate')} "
+        f"(q ≤ {words.amount(n['alpha'])}; the largest probability that one does is "
+        f"{words.amount(own['largest'])}). "
+    )
+    if own["n_passed"]:
+        return text + "The candidates of this run do see planted genes."
+    return text + (
+        "So they are not recovered as genes of a candidate. The models learn cell types and hidden "
+        "expression, not stages, and nothing draws a weight to these genes in particular."
+    )
 
 
 def _views(n: dict[str, Any]) -> str:
