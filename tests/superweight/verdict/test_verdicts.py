@@ -63,7 +63,8 @@ def test_p_and_q():
 
 def test_a_wide_donor_interval_is_not_causal():
     row = judge({"x": (0.3, 0.3)}, spread=1.5, seed=3).iloc[0]
-    assert row["effect_low"] < row["min_effect"] and row["verdict"] == "not causal"
+    assert row["effect_low"] < row["min_effect"] < row["effect_nll"] and row["q"] < 0.05
+    assert row["verdict"] == "not causal" and "but the lower donor bound" in row["reason"]
 
 
 @pytest.mark.parametrize(
