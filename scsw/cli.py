@@ -712,7 +712,7 @@ def report(
 
 @app.command()
 def summary(run_folder: Input) -> None:
-    """Print where the reports of a run are, and their verdicts."""
+    """Print where the reports of a run are, their verdicts and the outcome of their controls."""
     from scsw.report.summary import print_summary
 
     print_summary(run_folder)
