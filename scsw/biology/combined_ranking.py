@@ -11,8 +11,8 @@ from scipy.stats import rankdata
 from scsw.biology.matching import profiles
 from scsw.biology.ranking import strengths
 
-# What the views are properties of. A weight has one column (its hidden unit, which is read) and
-# one row (its output channel, which is written).
+# What a view tells of the weight: what switches its hidden unit on (column), or what its output
+# channel does (row). Write-out hangs on the hidden unit too, so that the sides are not independent.
 SIDES = {"column": ("read_in",), "row": ("write_out", "direction")}
 ALL_VIEWS = tuple(view for views in SIDES.values() for view in views)
 
