@@ -392,7 +392,7 @@ def map_command(
 ) -> None:
     """Map candidates to genes and donors."""
     names = ("map", "statistics", "compute", "prune", "stages")
-    settings, statistics, compute, prune, of_stages = sections(config, *names)
+    settings, statistics, compute, prune, of_donors = sections(config, *names)
     from scsw.biology.map_genes import map_genes
 
     map_genes(
@@ -404,7 +404,7 @@ def map_command(
         statistics=statistics,
         compute=compute,
         max_cells_per_donor=prune.max_cells_per_donor,
-        min_cells_per_donor=of_stages.min_cells,
+        of_donors=of_donors,
         arm=arm,
         seed=seed,
     )

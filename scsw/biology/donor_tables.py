@@ -25,7 +25,7 @@ def donor_tables(
     model: nn.Module,
     folder: str | Path,
     cohort: str | Path,
-    cells: AnnData,
+    pruned_cells: AnnData,
     candidates: pd.DataFrame,
     compute: SimpleNamespace,
     device: torch.device,
@@ -40,15 +40,17 @@ def donor_tables(
     model, folder
         The fine-tuned model and its scGPT folder.
     cohort
-        The cohort's file; expression of the axes is scored in all its donors.
-    cells
-        Discovery and test cells.
+        The cohort's file. Candidates are scored in its discovery and test donors, expression of
+        the axes in all.
+    pruned_cells
+        Discovery and test cells, those of step `prune` among them: zeroing is measured again on
+        its test cells, thinned.
     candidates
         The frozen family.
     min_cells
         Fewest cells with which a donor has a say in the common depth (``stages.min_cells``).
     max_cells_per_donor
-        Cap on the cells of one donor.
+        Cap on the cells of one donor that are scored (``stages.max_cells_per_donor``).
 
     Returns
     -------
@@ -57,19 +59,19 @@ def donor_tables(
         ``cohort, arm, seed``.
     """
     everyone = read_cohort(cohort, None, max_cells_per_donor)
-    genes = axis_genes(cells.var)
-    tokens = {axis: cells.var["token_id"].to_numpy()[own] for axis, own in genes.items()}
+    genes = axis_genes(everyone.var)
+    tokens = {axis: everyone.var["token_id"].to_numpy()[own] for axis, own in genes.items()}
     scores, axes = [], []
     for depth in (AS_MEASURED, THINNED):
         if depth == THINNED:
-            cells = thinned(cells, min_cells=min_cells)
             everyone = thinned(everyone, min_cells=min_cells)
+        cells = _of(everyone, "discovery", "test")
         tokenizer = cohort_tokenizer(cells, folder)
         activity = cell_activity(model, tokenizer, candidates, compute, device, tokens)
         scores.append(donor_scores(cells, candidates, activity, depth))
         axes.append(expression_scores(everyone, genes, depth))
         axes.append(candidate_scores(cells, genes, candidates, activity, depth))
-    test = cells[cells.obs["split"].astype(str) == "test"].copy()
+    test = _of(thinned(pruned_cells, min_cells=min_cells), "test")
     effects = zeroing_effects(
         model, cohort_tokenizer(test, folder), test, candidates, compute, device
     )
@@ -78,3 +80,7 @@ def donor_tables(
         "thinned_effects": effects,
         "axis_scores": pd.concat([part for part in axes if len(part)] or axes, ignore_index=True),
     }
+
+
+def _of(cells: AnnData, *splits: str) -> AnnData:
+    return cells[cells.obs["split"].astype(str).isin(splits).to_numpy()].copy()

@@ -16,6 +16,7 @@ from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.model import load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
+from scsw.settings import section_settings
 
 
 def map_genes(
@@ -28,7 +29,7 @@ def map_genes(
     statistics: SimpleNamespace,
     compute: SimpleNamespace,
     max_cells_per_donor: int | None = None,
-    min_cells_per_donor: int = 20,
+    of_donors: SimpleNamespace | None = None,
     arm: str = "real",
     seed: int = 0,
 ) -> None:
@@ -47,12 +48,13 @@ def map_genes(
         Sections ``map``, ``statistics`` and ``compute`` of the config.
     max_cells_per_donor
         Cap on the cells of one donor.
-    min_cells_per_donor
-        Fewest cells of a donor and class that set the depth which cells are thinned to
-        (``stages.min_cells``).
+    of_donors
+        Section ``stages``, of which `min_cells` and `max_cells_per_donor` are used; its defaults
+        where not given.
     arm, seed
         Written into every row; the seed also draws control edits.
     """
+    of_donors = of_donors or section_settings("stages")
     model_folder, cohort, out = require(model_folder), require(cohort), Path(out)
     facts = cohort_facts(cohort)
     check_vocabulary(model_folder, facts)
@@ -71,7 +73,8 @@ def map_genes(
             **vars(settings),
             **vars(statistics),
             **vars(compute),
-            "min_cells_per_donor": min_cells_per_donor,
+            "donors_min_cells": of_donors.min_cells,
+            "donors_max_cells": of_donors.max_cells_per_donor,
             "arm": arm,
         },
         seed=seed,
@@ -109,8 +112,8 @@ def map_genes(
                 family,
                 compute,
                 device,
-                min_cells=min_cells_per_donor,
-                max_cells_per_donor=max_cells_per_donor,
+                min_cells=of_donors.min_cells,
+                max_cells_per_donor=of_donors.max_cells_per_donor,
             ),
         }
         for name, table in tables.items():

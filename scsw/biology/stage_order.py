@@ -110,7 +110,10 @@ def stage_order(points: pd.DataFrame, kept: Resamples) -> pd.DataFrame:
             row |= {"n_donors": int(own["n_donors"].min()), "probability": float("nan")}
             without = own[own["status"].ne(FOUND)]
             if len(without):
-                reasons = [f"{r.Index[-1]}: {r.reason or r.status}" for r in without.itertuples()]
+                reasons = [
+                    f"{r.Index[-1]}: {FLAT if r.status == FLAT else r.reason}"
+                    for r in without.itertuples()
+                ]
                 said = {"status": "not testable", "reason": "; ".join(dict.fromkeys(reasons))}
             else:
                 share = order_probability([kept[depth, source, axis] for axis in order])

@@ -11,6 +11,7 @@ import pandas as pd
 from scsw.biology.mixed_slope import Slope, mixed_slope, ols_slope
 from scsw.biology.stage_design import design
 
+FEWEST_OTHERS = 3  # donors off the commonest stage; with fewer, one or two make the slope
 NULL = "OLS t-test of the stage slope, donors as units"
 MIXED_NULL = "mixed-model t-test of the stage slope, random intercept per donor"
 _UNTESTED = dict.fromkeys(
@@ -64,7 +65,7 @@ def stage_slope(
     n_regions = included["region"].nunique() if "region" in included else 1
     result = {"n_donors": n_donors, "n_regions": n_regions, "covariates": ""}
     result |= {"n_age_censored": _censored(included, names), "null": NULL}
-    problem = _why_not(included, n_donors, measure, stage, max(donors_per_term, min_donors))
+    problem = _why_not(included, names, measure, stage, max(donors_per_term, min_donors))
     if problem:
         return {**result, **_UNTESTED, "status": "not tested", "reason": problem}
     if n_regions > 1 and not repeated:
@@ -112,14 +113,21 @@ def _censored(included: pd.DataFrame, names: pd.Series) -> int:
     return int(names[included["age_censored"].astype(bool).to_numpy()].nunique())
 
 
-def _why_not(included: pd.DataFrame, n_donors: int, measure: str, stage: str, needed: int) -> str:
+def _why_not(
+    included: pd.DataFrame, names: pd.Series, measure: str, stage: str, needed: int
+) -> str:
     """Return the reason why the stage cannot be tested, or an empty text."""
+    n_donors = names.nunique()
     if included.empty:
         return f"no held-out donor has both {measure} and {stage}"
     if n_donors < needed:
         return f"{n_donors} donors have both {measure} and {stage}; {needed} are needed"
+    values = included.groupby(names.to_numpy())[stage].first()
     if included[stage].nunique() == 1:
         return f"all {n_donors} donors have {stage} {included[stage].iloc[0]:g}"
+    others = n_donors - int(values.value_counts().iloc[0])
+    if others < FEWEST_OTHERS:
+        return f"{others} of {n_donors} donors have another {stage} than the commonest"
     if np.ptp(included[measure].to_numpy(float)) == 0:
         return f"{measure} is the same in all {n_donors} donors"
     return ""

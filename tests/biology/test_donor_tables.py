@@ -166,3 +166,12 @@ def test_both_depths_are_scored(parts):
     thin = tables["thinned_effects"]
     assert set(thin["donor_id"]) <= {f"test{i}" for i in range(12)}
     assert thin["sum_d_nll"].notna().all()
+
+
+def test_the_cap_is_on_the_cells_that_are_scored(parts):
+    given = parts.model, parts.folder, parts.cohort, parts.cells, parts.family, COMPUTE, CPU
+    tables = donor_tables(*given, min_cells=2, max_cells_per_donor=3)
+    scores = tables["donor_scores"].query("cell_type == 'all' and depth == 'as measured'")
+    per_donor = scores.groupby(["candidate_id", "donor_id"])["n_cells"].sum()
+    assert set(per_donor) == {3} and scores["donor_id"].nunique() == 14
+    assert tables["thinned_effects"].groupby("candidate_id")["n_cells"].sum().eq(72).all()

@@ -113,6 +113,14 @@ def test_what_cannot_be_tested_says_why(change, said):
     assert np.isnan([result[name] for name in ("beta", "beta_low", "beta_high", "p")]).all()
 
 
+@pytest.mark.parametrize("others", [2, 3])
+def test_one_or_two_donors_make_no_slope(others):
+    donors = make_donors(20).assign(adnc=[3] * others + [2] * (20 - others))
+    result = fit(donors)
+    assert result["status"] == ("tested" if others == 3 else "not tested")
+    assert ("2 of 20 donors have another adnc" in result["reason"]) == (others == 2)
+
+
 @pytest.mark.parametrize(("per_term", "fewest"), [(10, 5), (5, 10)])
 def test_too_few_donors_are_not_tested(per_term, fewest):
     donors = make_donors(9)

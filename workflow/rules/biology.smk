@@ -41,7 +41,9 @@ rule map:
             json.loads(settings("map", "statistics", "compute"))
             | {
                 "prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]},
-                "stages": {"min_cells": CONFIG["stages"]["min_cells"]},
+                "stages": {
+                    key: CONFIG["stages"][key] for key in ("min_cells", "max_cells_per_donor")
+                },
             },
             sort_keys=True,
         ),
