@@ -77,7 +77,7 @@ def _columns(included: pd.DataFrame, name: str) -> tuple[dict[str, np.ndarray], 
         numbers = _numeric(included[source])
         own, missing = {name: numbers}, int(np.isnan(numbers).sum())
     if missing:
-        return {}, f"missing for {missing} donors"
+        return {}, f"missing for {missing} {'donor' if missing == 1 else 'donors'}"
     varying = {key: values for key, values in own.items() if np.ptp(values) > 0}
     return varying, "" if varying else "the same in all donors"
 

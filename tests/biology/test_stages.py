@@ -97,6 +97,19 @@ def effects(donors):
     return pd.DataFrame(rows)
 
 
+@pytest.fixture(scope="module")
+def once():
+    """Keep the table of the fixtures as they are, which many tests look at."""
+    return {}
+
+
+@pytest.fixture
+def whole(run, once):
+    if not once:
+        once["table"] = run()
+    return once["table"].copy()
+
+
 @pytest.fixture
 def run(tmp_path, write, make_verdicts, donor_scores, effects):
     def go(donor_scores=donor_scores, effects=effects, thin=None, candidates=CANDIDATES, **given):
@@ -127,8 +140,8 @@ def of(table, **keys):
     return table[chosen]
 
 
-def test_every_candidate_class_measure_and_stage_has_one_row(run):
-    table = run()
+def test_every_candidate_class_measure_and_stage_has_one_row(whole):
+    table = whole
     assert list(table.columns) == list(STAGES)
     by_class, by_type = 2 * len(STAGE_VARIABLES), 3
     assert len(table) == 2 * 2 * 3 * (by_class + by_type)
@@ -141,8 +154,8 @@ def test_every_candidate_class_measure_and_stage_has_one_row(run):
     assert table.loc[table["status"].eq("tested"), ["p", "q", "beta"]].notna().all(axis=None)
 
 
-def test_the_planted_slope_is_found_without_training_donors(run):
-    table = run()
+def test_the_planted_slope_is_found_without_training_donors(whole):
+    table = whole
     primary = table[table["primary"]]
     assert set(zip(primary["measure"], primary["stage"], strict=True)) == {("contribution", "adnc")}
     best = primary.sort_values("q").iloc[0]
@@ -156,10 +169,11 @@ def test_the_planted_slope_is_found_without_training_donors(run):
 
 
 def test_values_of_training_donors_do_not_matter(run, donor_scores, tmp_path):
-    run()
+    few = {"candidates": ["c1"], "covariates": []}
+    run(**few)
     before = (tmp_path / "out" / "stages.parquet").read_bytes()
     donor_scores.loc[donor_scores["split"].eq("train"), ["contribution", "spike"]] = 1e6
-    run(donor_scores)
+    run(donor_scores, **few)
     assert (tmp_path / "out" / "stages.parquet").read_bytes() == before
 
 
@@ -180,13 +194,14 @@ def test_effect_nll_is_summed_over_the_cell_types_of_the_class(run, effects, don
 
 
 def test_a_scale_sweep_counts_only_full_removal(run, effects):
-    expected = run()
+    few = {"candidates": ["c1"], "covariates": []}
+    expected = run(**few)
     sweep = effects.assign(scale=0.5, sum_d_nll=effects["sum_d_nll"] / 2)
-    pd.testing.assert_frame_equal(run(effects=pd.concat([effects, sweep])), expected)
+    pd.testing.assert_frame_equal(run(effects=pd.concat([effects, sweep]), **few), expected)
 
 
-def test_q_families_are_one_stage_and_measure(run):
-    table = run()
+def test_q_families_are_one_stage_and_measure(whole):
+    table = whole
     table["by_type"] = table["cell_type"].ne("all")
     keys = ["depth", "stage", "measure", "by_type"]
     for (*_, by_type), family in table[table["status"].eq("tested")].groupby(keys):
@@ -246,7 +261,7 @@ def test_no_candidate_gives_an_empty_typed_table(run):
 
 
 def test_provenance_says_simulated(run, tmp_path):
-    run()
+    run(candidates=[])
     assert json.loads((tmp_path / "out" / "stages.provenance.json").read_text())["simulated"]
 
 
@@ -259,23 +274,23 @@ def test_an_effect_of_depth_alone_is_gone_when_adjusted_and_when_thinned(run, do
     noise = rng.normal(0, 0.3, len(donor_scores))
     donor_scores["contribution"] = np.where(measured, depth_of / 400, 0) + noise
     tests = {"measure": "contribution", "stage": "adnc", "cell_type": "all"}
-    table = of(run(donor_scores), **tests)
+    table = of(run(donor_scores, candidates=["c1"]), **tests)
     raw = of(table, depth="as measured")
     assert (raw["p_unadjusted"] < 1e-3).all()
     assert (raw["q"] > 0.05).all() and raw["covariates"].str.contains("median_genes").all()
-    unadjusted = of(run(donor_scores, covariates=[]), **tests)
+    unadjusted = of(run(donor_scores, candidates=["c1"], covariates=[]), **tests)
     assert (of(unadjusted, depth="as measured")["survives_thinning"] == "no").all()
     assert (of(unadjusted, depth="thinned")["q"] > 0.05).all()
 
 
-def test_a_real_effect_survives_thinning(run):
-    best = run().query("primary").sort_values("q").iloc[0]
+def test_a_real_effect_survives_thinning(whole):
+    best = whole.query("primary").sort_values("q").iloc[0]
     assert best["survives_thinning"] == "yes"
 
 
-def test_the_detectable_slope_is_found_at_the_stated_power(run):
+def test_the_detectable_slope_is_found_at_the_stated_power(whole):
     """Noncentral t: the power at the detectable slope, at the family's Bonferroni level."""
-    row = run().query("primary").iloc[0]
+    row = whole.query("primary").iloc[0]
     critical = stats.t.isf(0.05 / 4 / 2, row["df"])
     power = stats.nct.sf(critical, row["df"], row["detectable"] / row["se"])
     assert power == pytest.approx(0.8, abs=0.02)
@@ -284,11 +299,12 @@ def test_the_detectable_slope_is_found_at_the_stated_power(run):
 def test_reference_donors_are_left_out_even_where_their_genotype_is_known(run, donor_scores):
     donor_scores["is_reference"] = donor_scores["donor_id"].isin(["D10", "D30"])
     keys = {"stage": "apoe_e4", "measure": "spike", "cell_type": "all"}
-    assert set(of(run(donor_scores), **keys)["n_donors"]) == {32}
+    table = run(donor_scores, candidates=["c1"], covariates=[])
+    assert set(of(table, **keys)["n_donors"]) == {32}
 
 
-def test_censored_ages_are_counted(run):
-    row = run().query("primary").iloc[0]
+def test_censored_ages_are_counted(whole):
+    row = whole.query("primary").iloc[0]
     assert row["n_age_censored"] == 8  # every fourth of D06 to D38
 
 

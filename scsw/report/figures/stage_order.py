@@ -10,21 +10,24 @@ from matplotlib.lines import Line2D
 from scsw.report import style
 from scsw.report.tables import Tables
 
-DEPTHS = {"as measured": ("o", style.COLOURS[0]), "thinned": ("s", style.COLOURS[1])}
+AS_MEASURED = "as measured"
+DEPTHS = {AS_MEASURED: ("o", style.COLOURS[0]), "thinned": ("s", style.COLOURS[1])}
 EXPRESSION = "expression"
-PANEL = 52  # mm of height that one source takes
+PANEL = 56  # mm of height that one source takes
 
 
 def draw(t: Tables) -> Figure:
     """Draw change points (left) and probabilities of orders (right).
 
     Expression, the same for every seed, is drawn of the first, and below it a candidate: the
-    best one with a change point, where there is one.
+    best one with a change point as measured, where there is one.
     """
     if t.change_points.empty or t.change_points["status"].eq("not testable").all():
         return style.placard("No donor has a pseudo-progression score: no order can be tested.")
     shown = [(t.seeds[0], EXPRESSION, "as expressed")]
-    found = t.change_points[t.change_points["status"].eq("change point")]
+    found = t.change_points[
+        t.change_points["status"].eq("change point") & t.change_points["depth"].eq(AS_MEASURED)
+    ]
     best = t.best_candidates(len(t.verdicts))[["seed", "candidate_id"]]
     best = best.merge(found, left_on=["seed", "candidate_id"], right_on=["seed", "source"])
     if len(best):
@@ -63,7 +66,7 @@ def _points(ax: Axes, rows: pd.DataFrame) -> None:
             where = "rises" if row.slope > 0 else "falls"
             look = {"xytext": (0, 2.5), "textcoords": "offset points", "ha": "center"}
             middle = (row.change_low + row.change_high) / 2
-            if row.depth == "as measured":
+            if row.depth == AS_MEASURED:
                 ax.annotate(where, (middle, y), va="bottom", **look)
         else:
             look = {"ha": "center", "va": "center", "color": colour, "bbox": style.PAPER}
@@ -74,12 +77,16 @@ def _points(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _orders(ax: Axes, rows: pd.DataFrame) -> None:
     names = list(dict.fromkeys(rows["order"]))
+    asked = set(rows.loc[rows["status"].ne("not testable"), "order"])
+    look = {"ha": "center", "va": "center", "bbox": style.PAPER}
     for row in rows.itertuples():
         y = names.index(row.order) + _shift(row.depth)
         mark, colour = DEPTHS[row.depth]
         if row.status == "not testable":
-            look = {"ha": "center", "va": "center", "color": colour, "bbox": style.PAPER}
-            ax.text(0.5, y, "not testable", transform=ax.get_yaxis_transform(), **look)
+            if row.order in asked:
+                ax.text(0.5, y, "not testable", color=colour, **look)
+            elif row.depth == AS_MEASURED:
+                ax.text(0.5, names.index(row.order), "not testable", color=style.GREY, **look)
             continue
         ax.plot([row.chance] * 2, [y - 0.2, y + 0.2], color=style.GREY, linewidth=1.2)
         sure = row.status != "not resolved"
@@ -90,7 +97,7 @@ def _orders(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _shift(depth: str) -> float:
-    return -0.2 if depth == "as measured" else 0.2
+    return -0.2 if depth == AS_MEASURED else 0.2
 
 
 def _rows(ax: Axes, names: list[str]) -> None:

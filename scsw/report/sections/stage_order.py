@@ -71,10 +71,13 @@ def reading(n: dict[str, Any]) -> list[str]:
     told.append(_orders([row for row in n["orders"] if row["depth"] == DEPTHS[0]]))
     told.append(
         f"Of {words.count(n['n_candidate_series'])} series of candidates (their contribution from "
-        f"the genes of an axis), {words.count(n['n_candidate_found'])} have a change point; "
-        f"of {words.several(n['n_candidate_orders'], 'order')} of them that could be asked about, "
-        f"{words.count(n['n_candidate_sure'])} are sure either way."
+        f"the genes of an axis), {words.count(n['n_candidate_found'])} have a change point."
     )
+    if n["n_candidate_orders"]:
+        told.append(
+            f"Of {words.several(n['n_candidate_orders'], 'order')} of theirs that could be asked "
+            f"about, {words.count(n['n_candidate_sure'])} are sure either way."
+        )
     return [" ".join(filter(None, told)), CROSS_SECTIONAL]
 
 

@@ -83,9 +83,8 @@ def reading(n: dict[str, Any]) -> list[str]:
     sentences = [_primary(n), _power(n), *map(_passed, n["passed"])]
     sentences.append(
         f"Of {words.several(n['n_other_tested'], 'further test')} (other stages, measures, APOE "
-        f"and cell types), {words.count(n['n_other_passed'])} pass q < {words.amount(n['alpha'])}, "
-        f"of which {words.count(n['n_other_lost'])} do not pass again on cells thinned to one "
-        "depth; all of them are exploratory."
+        f"and cell types), {words.count(n['n_other_passed'])} pass q < {words.amount(n['alpha'])}"
+        f"{_lost(n)}; all of them are exploratory."
     )
     if n["n_untested"]:
         sentences.append(
@@ -96,6 +95,13 @@ def reading(n: dict[str, Any]) -> list[str]:
         sentences.append(f"{words.several(n['n_not_converged'], 'mixed model')} did not converge.")
     sentences.append("A slope across donors is an association, not a cause.")
     return [" ".join(filter(None, sentences)), *filter(None, [_adjusted(n)])]
+
+
+def _lost(n: dict[str, Any]) -> str:
+    if not n["n_other_passed"]:
+        return ""
+    lost = words.count(n["n_other_lost"])
+    return f", of which {lost} do not pass again on cells thinned to one depth"
 
 
 def _primary(n: dict[str, Any]) -> str:
