@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scsw.biology.biomarkers import NAMED_GENES
-from scsw.biology.enrich import enrich
+from scsw.biology.biomarkers.biomarkers import NAMED_GENES
+from scsw.biology.enrich.enrich import enrich
 from scsw.biology.gene_sets import find_gmt, read_gmt
 from scsw.settings import section_settings
 

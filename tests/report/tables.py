@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
-from scsw.biology.replicate import TABLES
+from scsw.biology.replicate.replicate import TABLES
 from scsw.biology.tables import BIOMARKERS, GENE_RANKS, REPLICATION_SUMMARY, VIEW_AGREEMENT, typed
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.report.names import AD_GENES

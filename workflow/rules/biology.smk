@@ -47,7 +47,7 @@ rule map:
             },
             sort_keys=True,
         ),
-        code=code_hash("scsw.biology.map_genes"),
+        code=code_hash("scsw.biology.map.map_genes"),
     shell:
         "scsw map {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
         " --out {params.out:q} --config {params.config:q} --arm {wildcards.arm}"
@@ -82,7 +82,7 @@ rule components:
             },
             sort_keys=True,
         ),
-        code=code_hash("scsw.biology.components"),
+        code=code_hash("scsw.biology.components.components"),
     shell:
         "scsw components {input.model:q} --cohort {input.cohort:q}"
         " --candidates {input.candidates:q} --out {params.out:q} --config {params.config:q}"
@@ -110,7 +110,7 @@ rule link_components:
         out=lambda w, output: os.path.dirname(output.tables[0]),
         config=settings("enrich", "stages", "statistics"),
         simulated=SIMULATED,
-        code=code_hash("scsw.biology.component_links"),
+        code=code_hash("scsw.biology.components.component_links"),
     shell:
         "scsw link-components {input.components:q} --activity {input.activity:q}"
         " --donor-scores {input.donors:q} --out {params.out:q} --config {params.config:q}"
@@ -144,7 +144,7 @@ rule enrich_shard:
         controls=lambda w, input: os.path.dirname(input.controls[0]),
         config=settings("enrich"),
         simulated=SIMULATED,
-        code=code_hash("scsw.biology.enrich"),
+        code=code_hash("scsw.biology.enrich.enrich"),
     shell:
         "scsw enrich-shard {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
         " --controls {params.controls:q} --config {params.config:q} --shard {wildcards.shard}"
@@ -176,7 +176,7 @@ rule enrich:
         shards=shards_option,
         config=settings("enrich"),
         simulated=SIMULATED,
-        code=code_hash("scsw.biology.enrich"),
+        code=code_hash("scsw.biology.enrich.enrich"),
     shell:
         "scsw enrich {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
         " --controls {params.controls:q} {params.shards} --config {params.config:q}"
@@ -205,7 +205,7 @@ rule stages:
         out=lambda w, output: os.path.dirname(output.tables[0]),
         config=settings("stages", "statistics"),
         simulated=SIMULATED,
-        code=code_hash("scsw.biology.stages"),
+        code=code_hash("scsw.biology.stages.stages"),
     shell:
         "scsw stages {input.scores:q} --effects {input.effects:q} --out {params.out:q}"
         " --thinned-effects {input.thinned:q} --axis-scores {input.axes:q}"
@@ -315,7 +315,7 @@ rule replicate:
             sort_keys=True,
         ),
         simulated=SIMULATED,
-        code=code_hash("scsw.biology.replicate"),
+        code=code_hash("scsw.biology.replicate.replicate"),
     shell:
         "scsw replicate {params.folders:q} --seeds {params.seeds:q} --out {params.out:q}"
         " --config {params.config:q} {params.simulated} &> {log}"
@@ -429,7 +429,7 @@ rule biomarkers:
         out=lambda w, output: os.path.dirname(output.tables[0]),
         config=settings("biomarkers", "enrich", "statistics"),
         simulated=SIMULATED,
-        code=code_hash("scsw.biology.biomarkers"),
+        code=code_hash("scsw.biology.biomarkers.biomarkers"),
     shell:
         "scsw biomarkers {input.scores:q} --cohort-folder {params.out:q}"
         " --replication {input.replication:q} --out {params.out:q}"

@@ -12,8 +12,8 @@ import pandas as pd
 from anndata.io import read_elem, sparse_dataset
 from scipy import sparse
 
-from scsw.biology.donor_facts import assay_shares
 from scsw.biology.external.diagnosis import BULK_RULE, donor_diagnosis, last_samples
+from scsw.biology.stages.donor_facts import assay_shares
 from scsw.cohort.h5ad import open_h5ad, read_columns
 from scsw.cohort.read import cohort_facts
 from scsw.errors import ScswError

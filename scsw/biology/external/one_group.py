@@ -18,7 +18,7 @@ from scsw.biology.external.gene_sets import (
 from scsw.biology.external.groups import Group
 from scsw.biology.external.slopes import GENE_NULL, Residuals, slopes
 from scsw.biology.matched_genes import neighbours
-from scsw.biology.stage_design import design
+from scsw.biology.stages.stage_design import design
 
 Leading = Mapping[tuple[str, str, str], Collection[str]]  # (seed, candidate, view) → genes
 Sets = Mapping[tuple[str, str, str], list[int]]  # the same → columns of the genes found

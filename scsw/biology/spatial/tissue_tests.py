@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from scsw.biology.donor_facts import STAGING, assay_shares
 from scsw.biology.spatial.donor_tests import mean_over_donors, slope_by_donor
 from scsw.biology.spatial.readout import CellReadout
-from scsw.biology.stage_slope import stage_slope
+from scsw.biology.stages.donor_facts import STAGING, assay_shares
+from scsw.biology.stages.stage_slope import stage_slope
 
 # Programmes that are followed along the depth, and the cells that run them.
 PROGRAMMES = {

@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scsw.biology.calibration import is_enriched
+from scsw.biology.enrich.calibration import is_enriched
 from scsw.report import style, words
 from scsw.report.figures.genes import VIEWS
 from scsw.report.tables import Tables

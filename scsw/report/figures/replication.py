@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scsw.biology.replication_summary import against_both_nulls
+from scsw.biology.replicate.replication_summary import against_both_nulls
 from scsw.report import style, words
 from scsw.report.tables import Tables
 

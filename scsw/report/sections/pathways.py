@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from scsw.biology.calibration import is_enriched
+from scsw.biology.enrich.calibration import is_enriched
 from scsw.report import words
 from scsw.report.tables import Tables
 

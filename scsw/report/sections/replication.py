@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scsw.biology.replication_summary import against_both_nulls
+from scsw.biology.replicate.replication_summary import against_both_nulls
 from scsw.report import words
 from scsw.report.tables import Tables
 

@@ -1,0 +1,1 @@
+"""Genes ranked by the evidence that ties them to candidates."""

@@ -1,0 +1,1 @@
+"""Attention heads and MLPs: genes, effects, pathways and stages."""

@@ -1,0 +1,1 @@
+"""Gene sets of the candidates' genes, against random genes and matched controls."""

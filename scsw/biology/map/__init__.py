@@ -1,0 +1,1 @@
+"""Which genes a candidate reads and writes, with its nulls and controls."""

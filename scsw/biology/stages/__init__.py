@@ -1,0 +1,1 @@
+"""Candidates along the stages of disease, donors as units."""

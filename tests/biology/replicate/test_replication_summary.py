@@ -1,0 +1,77 @@
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from scsw.biology.replicate.replicate import TABLES
+from scsw.biology.replicate.replication_summary import (
+    simes,
+    summary_rows,
+    twice_the_median,
+    with_outcomes,
+)
+from scsw.biology.tables import typed
+
+
+def test_simes_is_the_smallest_q_of_statsmodels():
+    p = np.random.default_rng(0).uniform(size=12)
+    q = multipletests(p, method="fdr_bh")[1].min()
+    assert simes(pd.Series([*p, np.nan])) == pytest.approx(q)
+    m = len(p)
+    assert q == pytest.approx(min(m * value / (k + 1) for k, value in enumerate(sorted(p))))
+    assert np.isnan(simes(pd.Series([np.nan])))
+
+
+@pytest.mark.parametrize(
+    ("p", "combined"),
+    [([0.03], 0.03), ([0.01, 0.9], 0.02), ([0.01, 0.02, 0.9], 0.03), ([0.9, 0.8], 1.0)],
+)
+def test_half_of_the_pairs_of_models_must_agree(p, combined):
+    assert twice_the_median(np.array(p)) == pytest.approx(combined)
+    assert np.isnan(twice_the_median(np.array([])))
+
+
+def test_the_combined_p_holds_its_level_whatever_the_dependence():
+    rng = np.random.default_rng(1)
+    shared = rng.uniform(size=(4000, 1))
+    for p in (rng.uniform(size=(4000, 9)), np.tile(shared, 9)):
+        combined = np.array([twice_the_median(row) for row in p])
+        assert np.mean(combined <= 0.05) <= 0.06
+
+
+def tables(genes):
+    names = ["seed_a", "seed_b", "spearman", "p", "q"]
+    about = dict.fromkeys(["cohort_a", "cohort_b", "candidate_a", "candidate_b"], "x")
+    about |= {"n_shared_donors": 0, "causal_a": False, "causal_b": False, "view": "read_in"}
+    about |= {"shared_start": False, "same_coordinate": False, "n_genes": 90, "null": "labels"}
+    about |= {"n_controls": 0, "unit_p": np.nan, "unit_q": np.nan, "unit_null": ""}
+    table = pd.DataFrame(genes, columns=names).assign(**about)
+    empty = {name: typed([], columns) for name, columns in TABLES.items()}
+    return empty | {"genes": typed(table, TABLES["genes"])}
+
+
+def summed(genes, n_shared=0):
+    rows = summary_rows(tables(genes), n_shared=n_shared, alpha=0.05, names=("one", "two"))
+    return with_outcomes(pd.DataFrame(rows), 0.05).set_index("level")
+
+
+def test_one_seed_of_four_is_no_replication():
+    weak = [(0, 0, 0.8, 0.001, 0.004), *[(i, 0, 0.0, 0.6, 0.6) for i in (1, 2, 3)]]
+    row = summed(weak).loc["genes"]
+    assert row["outcome"].startswith("No agreement shown (q 1; some test passes in 1 of 4 pairs")
+    strong = [(i, 0, 0.8, 0.001, 0.001) for i in range(4)]
+    row = summed(strong).loc["genes"]
+    assert row["outcome"] == "Agreement (q 0.002; some test passes in 4 of 4 pairs of models)."
+    assert row["independent"] and row["statistic"] == 0.8
+    assert "twice the median" in row["null"] and row["null"].startswith("labels")
+
+
+def test_levels_without_a_test_say_why():
+    outcomes = summed([])["outcome"]
+    assert outcomes.str.startswith("Not testable: ").all()
+    assert summed([])["q"].isna().all()
+
+
+def test_people_in_both_cohorts_are_named():
+    strong = [(0, 0, 0.8, 0.001, 0.001)]
+    assert "1 person is in both" in summed(strong, n_shared=1).loc["genes", "outcome"]
