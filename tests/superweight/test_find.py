@@ -126,14 +126,35 @@ def test_a_transposed_weight_has_the_same_rows_and_columns():
     assert (best["block"], best["row"], best["column"]) == (0, 4, 9)
 
 
-def test_a_fused_path_that_hides_hooks_is_an_error():
-    class Fused(Block):
-        def forward(self, x):
-            hidden = torch.relu(self.up(x))
-            return self.norm(x + nn.functional.linear(hidden, self.down.weight, self.down.bias))
+class Fused(Block):
+    def forward(self, x):
+        hidden = torch.relu(self.up(x))
+        return self.norm(x + nn.functional.linear(hidden, self.down.weight, self.down.bias))
 
+
+def test_a_fused_path_that_hides_hooks_is_an_error():
     with pytest.raises(RuntimeError, match="hooks"):
         find(network(Block(), Fused()))
+
+
+def test_a_fused_path_that_hides_every_hook_is_an_error_at_the_first_batch():
+    ran = []
+    model = network(Fused(), Fused())
+    model[1].norm.register_forward_hook(lambda *_: ran.append(1))
+    with pytest.raises(RuntimeError, match="these hooks saw nothing"):
+        find(model, sums=[None, None])
+    assert len(ran) == 1
+
+
+def test_the_rounds_end_when_nothing_spikes_any_more():
+    model, ran = network(), []
+    model[1].norm.register_forward_hook(lambda *_: ran.append(1))
+    find(model, sums=SUMS, max_iterations=9)
+    assert len(ran) == 3  # one pass over three batches
+    plant(model[1], 4, 9)
+    ran.clear()
+    assert find(model, sums=SUMS, max_iterations=9).iloc[0]["found_by"] == "spike"
+    assert len(ran) == 6
 
 
 def test_the_hooks_that_fired_are_counted_and_none_is_left():

@@ -81,6 +81,8 @@ def test_search_writes_its_tables(searched, tuned):
     activations = whole[~whole["site"].str.startswith("norm")]
     assert either == pytest.approx(activations["max"].to_numpy())
     assert activations["participation"].dropna().between(0, 1 + 1e-9).all()
+    # Each cell has one largest channel.
+    assert activations.groupby(["block", "site"])["stability"].sum().to_numpy() == pytest.approx(1)
     donors = (
         spikes[spikes["group_by"] == "donor"].groupby(["block", "site", "channel"])["max"].max()
     )

@@ -233,6 +233,16 @@ def test_candidates_over_seeds(three_seeds):
     assert table.loc["ffn_down.b1.r2.c6", "found_in"] == "0"
 
 
+@pytest.mark.parametrize(("before", "origin"), [([], "acquired"), ([2], "inherited")])
+def test_a_channel_that_spiked_before_at_the_other_site_is_inherited(before, origin):
+    """It stands out more at mlp_out now; the start had it at the sum of the same block."""
+    spikes = model_spikes(high=[NEW], before=[(1, "pre_norm2", channel) for channel in before])
+    table = candidate_stability(
+        candidates_of(0, (1, 2, 5)), spikes, NO_OTHER_INPUTS, rule=RULE, n_seeds=1, one_start=True
+    )
+    assert table["origin"].tolist() == [origin]
+
+
 def test_the_same_coordinate_of_two_starts_is_two_candidates():
     spikes = pd.concat([model_spikes(seed=seed, high=[NEW]) for seed in (0, 1)])
     found = pd.concat([candidates_of(seed, (1, 2, 5)) for seed in (0, 1)])
