@@ -10,6 +10,7 @@ import pandas as pd
 
 from scsw.biology.tables import benjamini_hochberg
 
+STAGES = ("adnc", "braak", "thal", "cerad", "cognition", "cps")
 LEVELS = ("candidates", "genes", "pathways", "stages")
 COMBINED = "; Simes over the rows of a pair of models, twice the median over the pairs of models"
 _MODELS = ["seed_a", "seed_b"]
@@ -154,15 +155,15 @@ def _candidates(rows: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFram
 
 
 def _stages(ranks: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFrame, str, str]:
-    """Return the rows of one stage: ADNC, else Braak, else the first that could be compared."""
+    """Return the rows of one stage: the first of `STAGES` that could be compared."""
+    ranks = ranks[ranks["stage"].isin(STAGES)]  # APOE alleles are no stage
     tested = ranks.dropna(subset=["p"])
     if tested.empty:
         reason = f"no stage was tested in both {names[0]} and {names[1]}"
         if len(ranks):
             reason = "too few cell classes were tested in both cohorts"
         return ranks.assign(statistic=ranks["spearman"]), "mean Spearman of stage slopes", reason
-    known = set(tested["stage"])
-    stage = next((name for name in ("adnc", "braak") if name in known), min(known))
+    stage = next(name for name in STAGES if name in set(tested["stage"]))
     own = tested[tested["stage"].eq(stage)]
     text = f"median of the mean Spearman of {stage} slopes over cell classes"
     return own.assign(statistic=own["spearman"]), text, ""

@@ -66,6 +66,20 @@ def test_one_seed_of_four_is_no_replication():
     assert "twice the median" in row["null"] and row["null"].startswith("labels")
 
 
+@pytest.mark.parametrize(
+    ("stages", "used"), [(("apoe_e4", "cps", "braak"), "braak"), (("apoe_e4",), None)]
+)
+def test_the_stage_that_is_summed_up_is_no_allele(stages, used):
+    ranks = pd.DataFrame({"stage": stages, "spearman": 0.5, "p": 0.01, "q": 0.02, "null": "orders"})
+    about = {"cohort_a": "x", "cohort_b": "y", "n_shared_donors": 0, "seed_a": 0, "seed_b": 0}
+    ranks = ranks.assign(**about, n_pairs=2, n_classes=6, p_floor=0.001)
+    given = tables([]) | {"stage_ranks": typed(ranks, TABLES["stage_ranks"])}
+    rows = summary_rows(given, n_shared=0, alpha=0.05, names=("one", "two"))
+    row = with_outcomes(pd.DataFrame(rows), 0.05).set_index("level").loc["stages"]
+    assert row["n"] == (used is not None)
+    assert f"{used} slopes" in row["statistic_is"] or row["outcome"].startswith("Not testable")
+
+
 def test_levels_without_a_test_say_why():
     outcomes = summed([])["outcome"]
     assert outcomes.str.startswith("Not testable: ").all()
