@@ -21,7 +21,8 @@ KINDS = {  # column that tells the kinds of a level apart, and their names
     "genes": ("view", {"read_in": "read-in", "write_out": "write-out"}),
     "pathways": ("library", {}),
     "stages": ("stage", {"adnc": "ADNC", "braak": "Braak", "thal": "Thal", "cerad": "CERAD",
-                         "cognition": "cognition", "cps": "CPS", "apoe_e2": "APOE ε2", "apoe_e4": "APOE ε4"}),
+                         "cognition": "cognition", "cps": "CPS",
+                         "apoe_e2": "APOE ε2", "apoe_e4": "APOE ε4"}),
 }  # fmt: skip
 ROW, SCATTER, MOST_KINDS = 12, 62, 8  # mm of a pair of cohorts, mm of the slopes, kinds in a key
 
