@@ -15,7 +15,7 @@ from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from scsw.superweight.controls.implant import HIDDEN, KINDS, WEIGHT, implant
 from scsw.superweight.controls.judge_controls import judge_controls
-from scsw.superweight.pruning.prune import prune
+from scsw.superweight.pruning.prune import Measurement, prune
 from scsw.superweight.pruning.shards import gather
 from scsw.superweight.search.search import search
 from scsw.superweight.verdict.statistics import EDIT
@@ -171,6 +171,25 @@ def test_prune_measures_what_the_model_does(tuned, searched, pruned):
     assert own["sum_nll_intact"].sum() == pytest.approx(intact, rel=1e-5)
     assert own["sum_d_nll"].sum() == pytest.approx(nll() - intact, rel=1e-4)
     assert np.stack(own["predicted_counts"]).sum() == len(rows)
+
+
+def test_a_cells_tokens_are_always_permuted_alike_and_each_cells_otherwise(tuned):
+    n_types = len(json.loads((tuned.model / "labels.json").read_text()))
+    measured = Measurement(tuned.network, tuned.tokenizer, tuned.cells, n_types, CPU)
+
+    def permutations(rows):
+        cells = tuned.tokenizer.packed(np.array(rows))
+        whole = measured._shuffled(cells).numpy()
+        found = {}
+        for cell, first, n in zip(rows, cells.offsets[:-1].tolist(), cells.lengths, strict=True):
+            found[cell] = whole[first : first + n] - first
+            assert sorted(found[cell]) == list(range(n))
+        return found
+
+    one, other = permutations(list(range(12))), permutations([7, 3])
+    assert all((one[cell] == other[cell]).all() for cell in (7, 3))
+    full = [p.tobytes() for p in one.values() if len(p) == 24]
+    assert len(full) > 2 and len(set(full)) == len(full)  # as long, but not permuted alike
 
 
 def test_shards_do_not_change_a_digit(tuned, searched, pruned, tmp_path):

@@ -14,7 +14,7 @@ from scsw.scgpt.init import init
 from scsw.scgpt.model import encoder_layers, load_model, read_vocabulary
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.controls.implant import implant_constant
+from scsw.superweight.controls.implant import WEIGHT, implant_constant
 from scsw.superweight.find import find_candidates
 from scsw.superweight.search.discovery import (
     DiscoveryCells,
@@ -44,7 +44,7 @@ def made(tmp_path_factory):
     init(cohort, folder / "init", model=model_settings(max_seq_len=80), seed=0)
     model = load_model(folder / "init").eval()
     plain = copy.deepcopy(model)
-    implant_constant(model, PLACE)
+    implant_constant(model, PLACE, WEIGHT)
     blocks = scgpt_blocks(model)
     cells = read_cohort(cohort, ["discovery"])
     tokenizer = cohort_tokenizer(cells, folder / "init")
