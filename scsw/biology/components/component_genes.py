@@ -160,8 +160,17 @@ def leading_genes(
     return found
 
 
-def leaders(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+def leaders(table: pd.DataFrame, names: list[tuple[int, str]], alpha: float) -> pd.DataFrame:
     """Name the first genes of each component by `contribution`, for the eye.
+
+    Parameters
+    ----------
+    table
+        Contract: ``components.parquet``; without a row where no gene is detected often enough.
+    names
+        ``(block, component)`` of every component.
+    alpha
+        Level of q.
 
     Returns
     -------
@@ -170,14 +179,15 @@ def leaders(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
         ``n_significant_genes``, those of z above 0 and q ≤ `alpha`.
     """
     order = _strongest_first(table)
-    every = table[table["view"].eq("contribution")].groupby(_COMPONENT).size().index
-    names = order.groupby(_COMPONENT)["gene"].agg(lambda genes: ";".join(genes.head(_NAMED)))
-    passed = order[order["q"].le(alpha)].groupby(_COMPONENT).size()
+    first = order.groupby(_COMPONENT).head(_NAMED).groupby(_COMPONENT)["gene"]
+    listed = {name: ";".join(genes) for name, genes in first}
+    passed = order[order["q"].le(alpha)].groupby(_COMPONENT).size().to_dict()
     return pd.DataFrame(
         {
-            "leading_genes": names.reindex(every, fill_value=""),
-            "n_significant_genes": passed.reindex(every, fill_value=0).astype("int64"),
-        }
+            "leading_genes": [listed.get(name, "") for name in names],
+            "n_significant_genes": [passed.get(name, 0) for name in names],
+        },
+        index=pd.MultiIndex.from_tuples(names, names=_COMPONENT),
     )
 
 

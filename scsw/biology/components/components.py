@@ -158,7 +158,7 @@ def component_tables(
     enough = np.unique(donors).size >= statistics.min_test_donors
     effects = effects_table(names, rises, donors, statistics, by_donor=donors_are_units and enough)
     effects["output_share"] = share[:, is_test].mean(1)
-    effects = effects.join(leaders(genes, statistics.alpha), on=["block", "component"])
+    effects = effects.join(leaders(genes, names, statistics.alpha), on=["block", "component"])
     return {
         "components": genes,
         "component_effects": _with_spikes(effects, sums, spikes),

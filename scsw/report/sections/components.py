@@ -149,13 +149,11 @@ def _effects(n: dict[str, Any]) -> list[str]:
         "of the length of the sum at <cls> that it is added to."
     )
     genes = (
-        f"Most is handed on through it by {words.listed(top['genes'])}"
-        if top["genes"]
-        else "No gene stands out in it"
-    )
-    genes += (
-        f"; {words.several(top['n_significant_genes'], 'gene stands', 'genes stand')} out at "
+        f"Most is handed on through it by {words.listed(top['genes'])}; "
+        f"{words.several(top['n_significant_genes'], 'gene stands', 'genes stand')} out at "
         f"q < {words.amount(n['alpha'])} over all components and genes."
+        if top["genes"]
+        else "No gene is detected in enough cells to be scored in it."
     )
     return [first + " " + genes, *_spike_reading(n["spike"])]
 

@@ -20,7 +20,7 @@ from scsw.biology.components.component_effects import (
     effects_table,
     rotations,
 )
-from scsw.biology.components.component_genes import leading_genes
+from scsw.biology.components.component_genes import leaders, leading_genes
 from scsw.biology.components.components import component_tables, components
 from scsw.cohort.read import read_cohort
 from scsw.files import read_table, write_table
@@ -426,3 +426,19 @@ def test_the_step_writes_its_tables_and_leaves_the_model(parts, tmp_path):
         table = read_table(tmp_path / "out" / f"{name}.parquet")
         assert list(table.columns[:5]) == ["cohort", "arm", "seed", "block", "component"]
     assert all(value.equal(before[name]) for name, value in parts.model.state_dict().items())
+
+
+def test_components_without_a_scored_gene_have_no_leaders():
+    names = [(0, "head0"), (0, "mlp")]
+    columns = {"block": int, "component": object, "view": object, "gene": object}
+    numbers = dict.fromkeys(["z", "q"], float)
+    empty = pd.DataFrame({k: pd.Series(dtype=v) for k, v in (columns | numbers).items()})
+    found = leaders(empty, names, 0.05)
+    assert found.index.tolist() == names
+    assert found["leading_genes"].tolist() == ["", ""]
+    assert found["n_significant_genes"].tolist() == [0, 0]
+    row = {"block": 0, "component": "head0", "view": "contribution"}
+    rows = [row | {"gene": g, "z": z, "q": q} for g, z, q in (("A", 1, 0.2), ("B", 3, 0.01))]
+    found = leaders(pd.DataFrame(rows), names, 0.05)
+    assert found["leading_genes"].tolist() == ["B;A", ""]
+    assert found["n_significant_genes"].tolist() == [1, 0]
