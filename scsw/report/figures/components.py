@@ -102,9 +102,10 @@ def _nearest(table: pd.DataFrame, name: str, length: int) -> str:
 
 def _list(ax: Axes, t: Tables, letter: str, alpha: float) -> None:
     ax.set_axis_off()
-    style.panel_letter(ax, letter, "first components, by rise among those that pass both tests")
     rows = listed(t)
     passed = matters(in_order(t.components, alpha).head(LISTED), alpha).to_numpy()
+    which = "those that pass both tests first" if passed.any() else "none passes both tests"
+    style.panel_letter(ax, letter, f"first components, by rise; {which}")
     look = {"transform": ax.transAxes, "va": "center"}
     for name, left in COLUMNS.items():
         ax.text(left, 1 - 0.5 / (LISTED + 1), name, color=style.GREY, **look)
