@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from scsw.superweight.histogram import (
+    LOWEST_BIN,
+    WIDTH,
+    add_to_histogram,
+    flat_tokens,
+    histogram_quantile,
+    histogram_quantiles,
+    places,
+)
 from scsw.superweight.kernels.site_pass import CHUNK, has_site_pass, site_pass
 from scsw.superweight.kernels.site_update import site_update
 from scsw.superweight.run_compiled import run_compiled
 from scsw.superweight.to_numpy import to_numpy
-
-# Bins of |x|: 16 to each power of two from 2^-40 to 2^40. They are cut from the bits of the float32
-# number, so that every device puts a number into the same bin, and fixed, so that histograms of
-# batches add up to that of all cells.
-_OCTAVES, _PER_OCTAVE = 40, 16
-BINS = 2 * _OCTAVES * _PER_OCTAVE
-_WIDTH = BINS + 2  # below, among which is 0, and above
-_LOWEST = (127 - _OCTAVES) * _PER_OCTAVE - 1  # of a number's exponent and highest bits of fraction
 
 
 @dataclass
@@ -159,7 +160,7 @@ class SiteStatistics:
         self.n_cells, self.n_tokens = 0, 0
         # A GPU counts in 32 bits; the counts go to others of 64 before they could overflow.
         narrow = torch.int64 if self._device.type == "cpu" else torch.int32
-        self._counts, self._n_counted = zeros(_WIDTH, channels, dtype=narrow), 0
+        self._counts, self._n_counted = zeros(WIDTH, channels, dtype=narrow), 0
         self._earlier: Tensor | None = None
         self._state = {
             "max": zeros(channels, dtype=torch.float32),
@@ -187,14 +188,14 @@ class SiteStatistics:
             What the tokens are, on the device of `x`.
         """
         self._make_room(tokens.real.numel())
-        add = self._add_by_kernel if has_site_pass(self._device, _WIDTH) else self._add_by_torch
+        add = self._add_by_kernel if has_site_pass(self._device, WIDTH) else self._add_by_torch
         new = add(x, tokens)
         self.n_cells += len(x)
         return NewMaxima(*new)
 
     def _add_by_kernel(self, x: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
         kept = {"moments": self._moments, "special": self._special}
-        chunks = site_pass(x, tokens.kinds, self._counts, _LOWEST, any(kept.values()))
+        chunks = site_pass(x, tokens.kinds, self._counts, LOWEST_BIN, any(kept.values()))
         groups = tokens.stacked, self._first_group
         counted = tokens.lengths, tokens.n_kinds, self.n_cells
         return site_update(self._state, chunks, groups, *counted, **kept)
@@ -366,19 +367,6 @@ def add_batch(
     return state, (new, cell, token)
 
 
-def flat_tokens(x: Tensor, real: Tensor) -> Tensor:
-    """Return (tokens, channels) in float32, or bool: real tokens, and on a GPU 0 at padding.
-
-    Leaving padding out is faster on CPU; on a GPU it would wait for their number.
-    """
-    if x.device.type == "cpu":
-        x = x[real]
-    else:
-        x = torch.where(real[..., None], x, torch.zeros((), dtype=x.dtype, device=x.device))
-        x = x.flatten(0, 1)
-    return x if x.dtype == torch.bool else x.float()
-
-
 def _moments(state: dict[str, Tensor], x: Tensor, total: Tensor, real: Tensor) -> dict[str, Tensor]:
     square = x * x
     sums = [each.sum(0, dtype=torch.float64) for each in (x, square, square * x, square * square)]
@@ -421,56 +409,3 @@ def _by_group(
     if total is not None:
         found["group_sum"] = state["group_sum"] + member.double() @ total
     return found
-
-
-def places(x: Tensor, real: Tensor) -> Tensor:
-    """Return the place of each |x| in flattened counts; padding may be among them, as 0."""
-    n = x.shape[2]
-    channels = torch.arange(n, device=x.device, dtype=torch.int32)
-    return (bin_of(flat_tokens(x, real).abs()) * n + channels).flatten()
-
-
-def add_to_histogram(counts: Tensor, x: Tensor, real: Tensor) -> None:
-    """Count |x| of each channel, in place."""
-    place = places(x, real)
-    ones = torch.ones_like(place, dtype=counts.dtype)
-    counts.view(-1).scatter_add_(0, place.long(), ones)
-
-
-def bin_of(size: Tensor) -> Tensor:
-    """Return the bin of each number, which is float32 and not negative."""
-    # The exponent and the four highest bits of the fraction.
-    number = (size.contiguous().view(torch.int32) >> 19) - _LOWEST
-    return number.clamp(0, BINS + 1)
-
-
-def histogram_quantile(counts: np.ndarray, q: float) -> float:
-    """Quantile of a histogram, interpolated within its bin; 0 if it is empty."""
-    return float(histogram_quantiles(torch.from_numpy(counts)[:, None], q)[0])
-
-
-def histogram_quantiles(counts: Tensor, q: float) -> Tensor:
-    """Quantile of each of several histograms, float64, shape (channels,).
-
-    Parameters
-    ----------
-    counts
-        Integers, shape (``BINS + 2``, channels).
-    q
-        0 to 1.
-    """
-    total = counts.sum(0)
-    cumulative = counts.cumsum(0)
-    index = (cumulative < q * total.double()).sum(0).clamp(max=len(counts) - 1)
-    before, own = ((x.gather(0, index[None])[0]).double() for x in (cumulative - counts, counts))
-    edges = torch.tensor(_edges(), dtype=torch.float64, device=counts.device)
-    low, high = edges[index], edges[index + 1]
-    found = low + (q * total.double() - before) / own * (high - low)
-    return torch.where((index == 0) | (total == 0), 0.0, found)
-
-
-@cache
-def _edges() -> np.ndarray:
-    """Lower edge of each bin, and the upper one of the last, which is that of all bins."""
-    octave, part = np.divmod(np.minimum(np.arange(BINS + 3), BINS + 1) - 1, _PER_OCTAVE)
-    return 2.0 ** (octave - _OCTAVES) * (1 + part / _PER_OCTAVE)

@@ -3,13 +3,8 @@ import pytest
 import torch
 from scipy.stats import kurtosis
 
-from scsw.superweight.site_statistics import (
-    BINS,
-    SiteStatistics,
-    Tokens,
-    bin_of,
-    histogram_quantile,
-)
+from scsw.superweight.histogram import BINS, bin_of, histogram_quantile
+from scsw.superweight.site_statistics import SiteStatistics, Tokens
 
 
 def data(seed=0, cells=40, tokens=9, channels=5):

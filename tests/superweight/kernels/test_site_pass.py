@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 
+from scsw.superweight.histogram import BINS
 from scsw.superweight.kernels import site_pass, site_update
 from scsw.superweight.kernels.site_pass import CHUNK, has_site_pass
-from scsw.superweight.site_statistics import BINS, SiteStatistics, Tokens, finish
+from scsw.superweight.site_statistics import SiteStatistics, Tokens, finish
 
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
