@@ -260,7 +260,7 @@ class SiteStatistics:
     @cached_property
     def _real_counts(self) -> Tensor:
         """Counts of |x| over real tokens, on the device, shape (``BINS + 2``, channels)."""
-        counts = self._counts.long()
+        counts = self._counts.to(torch.int64, copy=True)
         counts[0] -= counts.sum(0) - self.n_tokens  # the padding
         return counts
 
