@@ -34,25 +34,30 @@ DETECTED = 36_000
 CELLS = {1200: 256, 3000: 128}  # of one step
 STEPS = {"rate": 120, "loss": 60}
 EVALUATIONS = {"rate": 6, "loss": 12}
-TRAIN, OTHERS = 2048, 40
+SPLITS = {"train": (4, 2048), "test": (4, 40)}  # donors and cells
 
 
-def write_cohort(folder: Path, tokens: int) -> Path:
-    """Write cells of 40 to 100 % of `tokens`; frequencies fall off as a power of the rank."""
+def write_cohort(
+    folder: Path, tokens: int, splits: dict[str, tuple[int, int]] | None = None
+) -> Path:
+    """Write cells of 40 to 100 % of `tokens`; frequencies fall off as a power of the rank.
+
+    `splits` gives each split's numbers of donors and cells.
+    """
     rng = np.random.default_rng(0)
     frequency = (np.arange(DETECTED) + 100.0) ** -0.7
     frequency /= frequency.sum()
-    n_cells = TRAIN + OTHERS
+    rows = [
+        (f"{split}{i}", f"{split}{i % n_donors}", TYPES[i % len(TYPES)], split)
+        for split, (n_donors, n_cells) in (splits or SPLITS).items()
+        for i in range(n_cells)
+    ]
+    n_cells = len(rows)
     lengths = rng.integers(int(0.4 * tokens), tokens, n_cells)  # and <cls>
     genes = [np.sort(rng.choice(DETECTED, n, replace=False, p=frequency)) for n in lengths]
     values = rng.integers(1, 200, lengths.sum()).astype(np.int32)
     offsets = np.concatenate([[0], lengths.cumsum()])
     counts = sparse.csr_matrix((values, np.concatenate(genes), offsets), (n_cells, GENES))
-    splits = ["train"] * TRAIN + ["test"] * OTHERS
-    rows = [
-        (f"cell{i}", f"{split}{i % 4}", TYPES[i % len(TYPES)], split)
-        for i, split in enumerate(splits)
-    ]
     return write_counts(folder, counts, rows)
 
 
