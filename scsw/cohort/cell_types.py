@@ -29,6 +29,11 @@ SEA_AD_CLASSES = {
     **dict.fromkeys(["Astrocyte", "Oligodendrocyte", "OPC"], "glia"),
     "Microglia-PVM": "immune",
     **dict.fromkeys(["Endothelial", "VLMC"], "vascular"),
+    # The release of 2026 with ten regions: the hippocampal formation, and two new names.
+    **dict.fromkeys(["EC IT", "Sub-CA1", "CA2-4", "DG"], "excitatory"),
+    "Ependymal": "glia",
+    "Immune": "immune",
+    "VLMC & Perivascular": "vascular",
 }
 # SEA-AD's own classes, for subclasses of other regions that the list above lacks.
 SEA_AD_BROAD = {
@@ -36,6 +41,16 @@ SEA_AD_BROAD = {
     "Neuronal: Glutamatergic": "excitatory",
     "inh": "inhibitory",
     "exc": "excitatory",
+}
+
+# Siletti 2023, column supercluster_term: those whose names alone do not tell the class. Splatter,
+# Miscellaneous and the rhombic lips mix several classes.
+SILETTI_2023_CLASSES = {
+    **dict.fromkeys(
+        ["Hippocampal CA1-3", "Hippocampal CA4", "Hippocampal dentate gyrus", "Mammillary body"],
+        "excitatory",
+    ),
+    "Fibroblast": "vascular",
 }
 
 # Mathys 2019, column broad.cell.type.
@@ -131,9 +146,10 @@ CELL_ONTOLOGY_CLASSES = {
 
 # Searched in this order: "vascular leptomeningeal cell" is no neuron, "microglia" no macroglia.
 _PATTERNS = {
-    "immune": r"microglia|macrophage|\bmic(ro)?\b|pvm\b|monocyte|myeloid|lymphocyte|leukocyte"
-    r"|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil|plasma cell",
-    "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bmural\b|\bendo\b",
+    "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|monocyte|myeloid|lymphocyte"
+    r"|leukocyte|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil"
+    r"|plasma cell",
+    "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b",
     "glia": r"\bastro|\boligo|\bopc\b|ependym|bergmann glia",
     "inhibitory": r"gaba|inhibitory|interneuron|chandelier|\binh\b|medium spiny"
     r"|\b(pvalb|sst|vip|lamp5|sncg)\b",
@@ -146,8 +162,9 @@ def class_of_name(name: str) -> str:
     """Return the cell class that a cell type's name or ontology term tells, else ``"other"``."""
     if name in CELL_ONTOLOGY_CLASSES:
         return CELL_ONTOLOGY_CLASSES[name]
+    words = name.replace("_", " ")  # OPC_2 is an OPC
     for cell_class, pattern in _PATTERNS.items():
-        if re.search(pattern, name, flags=re.IGNORECASE):
+        if re.search(pattern, words, flags=re.IGNORECASE):
             return cell_class
     return "other"
 

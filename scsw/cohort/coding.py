@@ -127,13 +127,18 @@ def decoded(
 
 
 def choice(values: Mapping[str, Any]) -> Decoder:
-    """Return a decoder of whole texts, without regard to case; never of substrings."""
+    """Return a decoder of whole texts, without regard to case; never of substrings.
+
+    "1.0" is "1": a table that pandas wrote again holds codes so where some are missing.
+    """
     folded = {key.casefold(): value for key, value in values.items()}
 
     def decode(value: str) -> Any:
-        if value.casefold() not in folded:
+        word = value.casefold()
+        word = word if word in folded else word.removesuffix(".0")
+        if word not in folded:
             raise ValueError(value)
-        return folded[value.casefold()]
+        return folded[word]
 
     return decode
 
@@ -184,8 +189,9 @@ def thal(value: str) -> int:
 
 
 def apoe_genotype(value: str) -> str:
-    """Decode an APOE genotype: "3/4", "34", "E3/E4" and "e4/e3" are all "34"."""
-    alleles = re.fullmatch(r"[eε]?([234])[/|,\s]*[eε]?([234])", value.casefold())
+    """Decode an APOE genotype: "3/4", "34", "34.0", "E3/E4" and "e4/e3" are all "34"."""
+    genotype = value.casefold().removesuffix(".0")
+    alleles = re.fullmatch(r"[eε]?([234])[/|,\s]*[eε]?([234])", genotype)
     if not alleles:
         raise ValueError(value)
     return "".join(sorted(alleles.groups()))

@@ -5,14 +5,15 @@ from scsw.cohort.cell_types import (
     SEA_AD_ALIASES,
     SEA_AD_BROAD,
     SEA_AD_CLASSES,
+    SILETTI_2023_CLASSES,
     class_of_name,
     classes,
 )
 from scsw.cohort.harmonise import CELL_CLASSES
 
 
-def test_sea_ad_has_24_subclasses_and_aliases_name_them():
-    assert len(SEA_AD_CLASSES) == 24
+def test_sea_ad_has_24_subclasses_and_seven_of_2026_and_aliases_name_them():
+    assert len(SEA_AD_CLASSES) == 24 + 7
     assert set(SEA_AD_ALIASES.values()) <= set(SEA_AD_CLASSES)
     assert set(SEA_AD_CLASSES.values()) <= set(CELL_CLASSES)
 
@@ -35,6 +36,16 @@ def test_sea_ad_has_24_subclasses_and_aliases_name_them():
         ("CL:0000128", "glia"),
         ("Exc", "excitatory"),
         ("Inh", "inhibitory"),
+        # Supertypes of SEA-AD, whose numbers follow an underscore.
+        ("OPC_2_1-SEAAD", "glia"),
+        ("Micro-PVM_3-SEAAD", "immune"),
+        ("Lymphocyte", "immune"),
+        ("Endo_2", "vascular"),
+        ("VLMC_1", "vascular"),
+        ("SMC-SEAAD", "vascular"),
+        ("Sst_22", "inhibitory"),
+        ("L5 ET_1", "excitatory"),
+        ("Immune cells", "immune"),
     ],
 )
 def test_class_of_a_name(name, expected):
@@ -44,6 +55,40 @@ def test_class_of_a_name(name, expected):
 def test_known_names_agree_with_the_general_rule():
     for name, expected in SEA_AD_CLASSES.items():
         assert class_of_name(name) in (expected, "other"), name
+
+
+def test_superclusters_of_siletti():
+    expected = {
+        "Upper-layer intratelencephalic": "excitatory",
+        "Deep-layer intratelencephalic": "excitatory",
+        "Deep-layer near-projecting": "excitatory",
+        "Deep-layer corticothalamic and 6b": "excitatory",
+        "Hippocampal CA1-3": "excitatory",
+        "Hippocampal CA4": "excitatory",
+        "Hippocampal dentate gyrus": "excitatory",
+        "Amygdala excitatory": "excitatory",
+        "Thalamic excitatory": "excitatory",
+        "MGE interneuron": "inhibitory",
+        "CGE interneuron": "inhibitory",
+        "LAMP5-LHX6 and Chandelier": "inhibitory",
+        "Medium spiny neuron": "inhibitory",
+        "Midbrain-derived inhibitory": "inhibitory",
+        "Cerebellar inhibitory": "inhibitory",
+        "Astrocyte": "glia",
+        "Oligodendrocyte": "glia",
+        "Oligodendrocyte precursor": "glia",
+        "Committed oligodendrocyte precursor": "glia",
+        "Bergmann glia": "glia",
+        "Ependymal": "glia",
+        "Microglia": "immune",
+        "Vascular": "vascular",
+        "Fibroblast": "vascular",
+        "Splatter": "other",
+        "Miscellaneous": "other",
+        "Choroid plexus": "other",
+    }
+    names = pd.Series(list(expected))
+    assert dict(zip(names, classes(names, SILETTI_2023_CLASSES), strict=True)) == expected
 
 
 def test_further_columns_are_asked_where_the_name_tells_nothing():

@@ -112,3 +112,31 @@ def test_rerelease_of_sea_ad_keeps_its_stages(tmp_path):
     first = obs.iloc[0]
     assert [first[n] for n in ("adnc", "braak", "thal", "cerad", "cognition")] == [3, 5, 4, 3, 0]
     assert np.isnan(first["age_death"])
+
+
+def test_authors_types_stand_where_the_ontology_is_coarser(tmp_path):
+    """It calls L2/3 IT and L5 IT of SEA-AD by one name, and all neurons of Siletti 2023."""
+
+    def sea_ad_again(a):
+        a.obs["Subclass"] = np.array(["L2/3 IT", "L5 IT", "Micro-PVM"])[np.arange(a.n_obs) % 3]
+
+    def siletti(a):
+        names = ["Upper-layer intratelencephalic", "Hippocampal CA4", "MGE interneuron"]
+        a.obs["supercluster_term"] = np.array(names)[np.arange(a.n_obs) % 3]
+        a.obs["cell_type"] = "neuron"
+
+    def told(edit):
+        obs = read(layouts.write_cellxgene(tmp_path / "c.h5ad", "portal", edit=edit)).obs
+        assert set(obs["source:cell_type"]) <= {"neuron", *layouts.AUTHOR_TYPES}
+        return set(zip(obs["cell_type"], obs["cell_class"], strict=True))
+
+    assert told(sea_ad_again) == {
+        ("L2/3 IT", "excitatory"),
+        ("L5 IT", "excitatory"),
+        ("Microglia-PVM", "immune"),
+    }
+    assert told(siletti) == {
+        ("Upper-layer intratelencephalic", "excitatory"),
+        ("Hippocampal CA4", "excitatory"),
+        ("MGE interneuron", "inhibitory"),
+    }

@@ -17,6 +17,7 @@ from scsw.errors import ScswError
         (coding.thal, "2", 2),
         (coding.apoe_genotype, "3/4", "34"),
         (coding.apoe_genotype, "34", "34"),
+        (coding.apoe_genotype, "34.0", "34"),
         (coding.apoe_genotype, "E3/E4", "34"),
         (coding.apoe_genotype, "e4/e3", "34"),
         (coding.apoe_genotype, "ε2/ε3", "23"),
@@ -26,6 +27,7 @@ from scsw.errors import ScswError
         (coding.age_is_censored, "90", False),
         (coding.integer(0, 3), "2.0", 2),
         (coding.choice({"Dementia": 2, "No dementia": 0}), "no dementia", 0),
+        (coding.choice({"1": 3, "2": 2}), "2.0", 2),
     ],
 )
 def test_decoders_read(decode, value, expected):
@@ -46,6 +48,7 @@ def test_decoders_read(decode, value, expected):
         (coding.integer(0, 3), "2.5"),
         (coding.number(0, 1), "1.2"),
         (coding.choice({"Dementia": 2}), "Dement"),
+        (coding.choice({"1": 3, "2": 2}), "2.5"),
     ],
 )
 def test_decoders_refuse(decode, value):

@@ -329,6 +329,22 @@ def test_cps_tables_that_do_not_fit(dlpfc_file, tmp_path, donors, scores, messag
         read(dlpfc_file, tables={"cps": path})
 
 
+def test_the_global_score_of_2026_is_joined(dlpfc_file, tmp_path):
+    """It stands once per region of a donor, beside a local one that differs between them."""
+    table = pd.DataFrame(
+        {
+            "Donor ID": ["H20.33.004", "H20.33.004", "H20.33.005"],
+            "Brain Region": ["MTG", "HIP", "MTG"],
+            "CPS_Global": [0.25, 0.25, 0.5],
+            "CPS_Local": [0.1, 0.4, 0.6],
+        }
+    )
+    table.to_csv(tmp_path / "Global_and_Local_CPS.20260105.csv")
+    found = read(dlpfc_file, tables={"cps": str(tmp_path / "Global_and_Local_CPS.20260105.csv")})
+    scores = donors_of(found)["cps"].dropna().to_dict()
+    assert scores == {"H20.33.004": 0.25, "H20.33.005": 0.5}
+
+
 def test_a_cps_table_without_the_column(dlpfc_file, tmp_path):
     (tmp_path / "cps.csv").write_text("Donor ID,score\nH20.33.004,0.5\n")
     with pytest.raises(ScswError, match=r"no column 'Continuous .*columns are Donor ID, score"):

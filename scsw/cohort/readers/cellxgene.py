@@ -3,7 +3,8 @@
 Raw counts stand in ``raw.X``, or in ``X`` where no normalised matrix exists. Submissions name
 terms by ontology id, the portal adds plain names; either is read. Disease stages are no part of
 the layout; they are read where the authors' own columns hold them: those of the SEA-AD
-re-releases and of Leng 2021.
+re-releases and of Leng 2021. So are cell types, where the ontology's names are coarser: it knows
+four of SEA-AD's intratelencephalic subclasses by one name, and all neurons of Siletti 2023.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from scsw.cohort import coding
-from scsw.cohort.cell_types import classes
+from scsw.cohort.cell_types import SEA_AD_CLASSES, SILETTI_2023_CLASSES, classes
 from scsw.cohort.columns import Columns
 from scsw.cohort.fields import cell_fields, donor_fields
 from scsw.cohort.genes import gene_frame, without_version
@@ -31,7 +32,13 @@ from scsw.errors import ScswError
 
 CANDIDATES = {
     "donor_id": ("donor_id",),
-    "cell_type": ("author_cell_type", "cell_type", "cell_type_ontology_term_id"),
+    "cell_type": (
+        "author_cell_type",
+        "Subclass",  # of SEA-AD
+        "supercluster_term",  # of Siletti 2023
+        "cell_type",
+        "cell_type_ontology_term_id",
+    ),
     "cell_type_name": ("cell_type", "cell_type_ontology_term_id"),
     "supertype": ("Supertype",),
     "region": ("tissue", "tissue_ontology_term_id"),
@@ -52,7 +59,13 @@ CANDIDATES = {
     "assay": ("assay", "assay_ontology_term_id"),
     "batch": (),
 }
-CARRIED = ("disease", "disease_ontology_term_id", "cell_type_ontology_term_id", "suspension_type")
+CARRIED = (
+    "disease",
+    "disease_ontology_term_id",
+    "cell_type",
+    "cell_type_ontology_term_id",
+    "suspension_type",
+)
 
 SEX = {
     "female": "female",
@@ -60,6 +73,7 @@ SEX = {
     "PATO:0000383": "female",
     "PATO:0000384": "male",
 }
+CLASSES = {**SEA_AD_CLASSES, **SILETTI_2023_CLASSES}
 # The schema's words for cells of no single known donor.
 NO_DONOR = ("unknown", "na", "pooled")
 
@@ -127,13 +141,13 @@ def _genes(file: h5py.File, key: str) -> pd.DataFrame:
 
 
 def _coded(found: Columns) -> dict[str, pd.Series]:
-    cell_type = found.text("cell_type")
+    cell_type = sea_ad.subclass(found.text("cell_type"))
     coded = {
         **cell_fields(found),
         **donor_fields(found, SEX, sea_ad.REFERENCE),
         **sea_ad.neuropathology(found),
         "cell_type": cell_type,
-        "cell_class": classes(cell_type, {}, (found.text("cell_type_name"), {})),
+        "cell_class": classes(cell_type, CLASSES, (found.text("cell_type_name"), {})),
         "pct_mito": found.decoded("pct_mito", coding.number(0, 100), np.nan, "0 to 100"),
     }
     coded["donor_id"] = coding.mapped(

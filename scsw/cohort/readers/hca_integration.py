@@ -52,9 +52,6 @@ CANDIDATES = {
 CARRIED = ("disease_condition",)
 
 SEX = {**cellxgene.SEX, "f": "female", "m": "male"}
-# Names on level 1 that tell a class but contain none of the words that usually do.
-BROAD = {"Immune": "immune", "Endothelial": "vascular"}
-
 WELL_FILLED = 0.8
 _NOT_NAMED = coding.MISSING_TEXTS | {"none"}
 
@@ -133,13 +130,13 @@ def _finest_filled(shares: Mapping[str, float]) -> list[str]:
 
 def _coded(found: Columns, levels: Sequence[pd.Series]) -> dict[str, pd.Series]:
     cell_type = _names(found.text("cell_type"))
-    coarser = [(level, BROAD) for level in reversed(levels)]
+    coarser = [(level, {}) for level in reversed(levels)]
     coded = {
         **cell_fields(found),
         **donor_fields(found, SEX),
         **sea_ad.neuropathology(found),
         "cell_type": cell_type,
-        "cell_class": classes(cell_type, BROAD, *coarser),
+        "cell_class": classes(cell_type, {}, *coarser),
     }
     if found.name("supertype") is None and levels:
         coded["supertype"] = _finest_name(levels)

@@ -178,7 +178,7 @@ def neuropathology(found: Columns) -> dict[str, pd.Series]:
 
 def harmonised(found: Columns) -> dict[str, pd.Series]:
     """Decode the columns of SEA-AD's cells."""
-    cell_type = coding.mapped(found.text("cell_type"), lambda name: SEA_AD_ALIASES.get(name, name))
+    cell_type = subclass(found.text("cell_type"))
     mito_fraction = found.decoded(
         "mito_fraction", coding.number(0, 1), np.nan, "a share from 0 to 1"
     )
@@ -195,33 +195,41 @@ def harmonised(found: Columns) -> dict[str, pd.Series]:
     return coded
 
 
+def subclass(names: pd.Series) -> pd.Series:
+    """Spell SEA-AD's subclasses alike; other names stay."""
+    return coding.mapped(names, lambda name: SEA_AD_ALIASES.get(name, name))
+
+
 def with_cps(coded: Mapping[str, pd.Series], path: str) -> pd.Series:
     """Fill each cell's continuous pseudo-progression score from a table of donors.
 
-    SEA-AD gives the score in its MTG files only; it is a measure of the donor.
+    SEA-AD gives the score in its MTG files of 2024, and beside the ten regions of 2026 in a table
+    that calls the donor's ``CPS_Global``; it is a measure of the donor.
 
     Parameters
     ----------
     coded
         ``donor_id`` and ``cps`` of the cells.
     path
-        An h5ad of SEA-AD's MTG, or a CSV or TSV with its two columns.
+        An h5ad of SEA-AD's MTG, or a CSV or TSV with its two columns, such as
+        ``Global_and_Local_CPS.<date>.csv``.
 
     Raises
     ------
     ScswError
         If the table lacks a column, names none of the donors, or gives one donor two scores.
     """
-    donor_column, score_column = CANDIDATES["donor_id"][0], CANDIDATES["cps"][0]
+    donor_column, scores = CANDIDATES["donor_id"][0], (*CANDIDATES["cps"], "CPS_Global")
     if h5py.is_hdf5(require(path)):
         with open_h5ad(path) as file:
-            table = read_columns(file, "obs", [donor_column, score_column])
+            table = read_columns(file, "obs", [donor_column, *scores])
     else:
         table = read_text_table(path)
+    score_column = next((name for name in scores if name in table), scores[0])
     if absent := [name for name in (donor_column, score_column) if name not in table]:
         raise ScswError(
             f"{path} has no column {absent[0]!r}; its columns are {', '.join(table.columns[:20])}",
-            expected=f"{donor_column!r} and {score_column!r}",
+            expected=f"{donor_column!r} and {scores[0]!r} or {scores[1]!r}",
         )
     score = coding.decoded(
         table[score_column], coding.number(0, 1), missing=np.nan, field="cps", expected="0 to 1"
