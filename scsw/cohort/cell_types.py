@@ -144,6 +144,17 @@ CELL_ONTOLOGY_CLASSES = {
     "CL:0000617": "inhibitory",  # GABAergic neuron
 }
 
+# Names that mean one thing in any file of brain cells: the short ones of the sources above.
+_NAMES = {
+    **CELL_ONTOLOGY_CLASSES,
+    **SEA_AD_CLASSES,
+    **MATHYS_2019_CLASSES,
+    **MATHYS_2023_CLASSES,
+    **MORABITO_2021_CLASSES,
+    **GRUBMAN_2019_CLASSES,
+    **LENG_2021_CLASSES,
+}
+
 # Searched in this order: "vascular leptomeningeal cell" is no neuron, "microglia" no macroglia.
 _PATTERNS = {
     "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|monocyte|myeloid|lymphocyte"
@@ -160,8 +171,8 @@ _PATTERNS = {
 
 def class_of_name(name: str) -> str:
     """Return the cell class that a cell type's name or ontology term tells, else ``"other"``."""
-    if name in CELL_ONTOLOGY_CLASSES:
-        return CELL_ONTOLOGY_CLASSES[name]
+    if name in _NAMES:
+        return _NAMES[name]
     words = name.replace("_", " ")  # OPC_2 is an OPC
     for cell_class, pattern in _PATTERNS.items():
         if re.search(pattern, words, flags=re.IGNORECASE):

@@ -20,6 +20,7 @@ Decoder = Callable[[str], Any]
 # Never "none": in a plaque score it could mean that none were found.
 MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "<na>", "unknown", "unavailable"})
 
+_LOWER_BOUND = re.compile(r"^(>=?|≥)\s*|\s*\+$")
 _ROMAN = {"0": 0, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
 
 
@@ -94,19 +95,20 @@ def decoded(
     also_missing
         Further texts that mean missing, compared without regard to case.
     known
-        Values of some texts, from the user; asked first.
+        Values of some texts, from the user; asked first. 34 and "34" are the same, and None is
+        `missing`.
 
     Raises
     ------
     ScswError
-        Naming the column and the values that the decoder refuses.
+        Naming the column and the values that the decoder refuses, or the user's that is none.
     """
     absent = MISSING_TEXTS | {word.casefold() for word in also_missing}
     refused = []
 
     def one(value: str) -> Any:
         if known and value in known:
-            return known[value]
+            return _given(known[value], missing, field)
         if value.casefold() in absent:
             return missing
         try:
@@ -124,6 +126,22 @@ def decoded(
             "in the config (an empty name leaves the field out)",
         )
     return result
+
+
+def _given(value: Any, missing: Any, field: str) -> Any:
+    """Return a user's value in the type of its field, that of `missing`; nothing is missing."""
+    if value is None or isinstance(missing, str):
+        return missing if value is None else as_text(value)
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ScswError(
+            f"`values: {field}` gives {value!r}",
+            expected="true or false" if isinstance(missing, bool) else "a number",
+            fix="correct the value in the config",
+        ) from error
 
 
 def choice(values: Mapping[str, Any]) -> Decoder:
@@ -168,24 +186,24 @@ def integer(low: int, high: int) -> Decoder:
 
 
 def age_years(value: str) -> float:
-    """Decode an age; "90+" is 90."""
-    return number(0, 130)(value.removesuffix("+").strip())
+    """Decode an age; "90+" and ">90" are 90."""
+    return number(0, 130)(_LOWER_BOUND.sub("", value))
 
 
 def age_is_censored(value: str) -> bool:
-    """Tell whether an age is a lower bound, such as "90+"."""
-    return value.endswith("+")
+    """Tell whether an age is a lower bound, such as "90+" or ">89"."""
+    return _LOWER_BOUND.search(value) is not None
 
 
 def braak(value: str) -> int:
-    """Decode a Braak stage: "Braak V", "V" or "5"."""
-    stage = re.sub(r"^braak\s*(stage)?\s*", "", value.casefold())
+    """Decode a Braak stage: "Braak V", "Stage V", "V" or "5"."""
+    stage = re.sub(r"^(braak)?\s*(stage)?\s*", "", value.casefold())
     return _ROMAN[stage] if stage in _ROMAN else integer(0, 6)(stage)
 
 
 def thal(value: str) -> int:
-    """Decode a Thal phase: "Thal 4" or "4"."""
-    return integer(0, 5)(re.sub(r"^thal\s*(phase)?\s*", "", value.casefold()))
+    """Decode a Thal phase: "Thal 4", "Phase 4" or "4"."""
+    return integer(0, 5)(re.sub(r"^(thal)?\s*(phase)?\s*", "", value.casefold()))
 
 
 def apoe_genotype(value: str) -> str:

@@ -9,7 +9,7 @@ from scsw.cohort import coding
 from scsw.cohort.columns import Columns
 
 TRUTH = {"True": True, "False": False, "Y": True, "N": False, "1": True, "0": False}
-_AGE = "years, such as 84 or 90+"
+_AGE = "years, such as 84, 90+ or >89"
 _APOE = "a genotype such as 3/4, 34 or E3/E4"
 
 
@@ -41,9 +41,8 @@ def donor_fields(
     return {
         "sex": found.decoded("sex", sex, "unknown", ", ".join(sexes), also_missing),
         "age_death": found.decoded("age_death", coding.age_years, np.nan, _AGE, also_missing),
-        "age_censored": found.decoded(
-            "age_death", coding.age_is_censored, False, _AGE, also_missing
-        ),
+        # Of the text: a value of the user's in its place is a number of years, and no truth value.
+        "age_censored": coding.mapped(found.text("age_death"), coding.age_is_censored),
         "pmi": found.decoded("pmi", coding.number(0, 1e4), np.nan, "hours", also_missing),
         "apoe_genotype": found.decoded(
             "apoe_genotype", coding.apoe_genotype, "", _APOE, also_missing

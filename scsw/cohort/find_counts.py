@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from scsw.cohort.counts import whole_counts
-from scsw.cohort.h5ad import DAMAGE, members, open_h5ad
+from scsw.cohort.h5ad import DAMAGE, members, needs_plugin, open_h5ad, unreadable
 from scsw.errors import ScswError
 
 # Layers that hold all counts; others, such as `spliced`, may hold a part of them.
@@ -102,6 +102,8 @@ def _flaw(file: h5py.File, key: str) -> str:
     except ScswError as error:
         return error.found.removeprefix(f"{key} holds ")
     except DAMAGE as error:
+        if needs_plugin(error):
+            raise unreadable(f"{key} of {file.filename}", error) from error
         return f"what cannot be read ({error})"
     return ""
 

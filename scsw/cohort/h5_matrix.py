@@ -14,7 +14,7 @@ from scipy import sparse
 
 from scsw.cohort.count_matrix import CountMatrix, even_ranges, row_ranges
 from scsw.cohort.find_counts import better_counts
-from scsw.cohort.h5ad import DAMAGE, open_h5ad
+from scsw.cohort.h5ad import DAMAGE, open_h5ad, unreadable
 from scsw.cohort.hdf5_chunks import ChunkReader, n_threads
 from scsw.cohort.scattered_counts import ScatteredCounts
 from scsw.errors import ScswError
@@ -197,11 +197,7 @@ def readable(path: str | Path, key: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise ScswError(
-            f"{key} of {path} cannot be read: {error}",
-            expected="a complete file",
-            fix="download the file again and compare its size with the source's",
-        ) from error
+        raise unreadable(f"{key} of {path}", error) from error
 
 
 def _form(group: h5py.Group) -> str:

@@ -171,12 +171,29 @@ def _whole_table(file: h5py.File, key: str) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise _incomplete(f"{key} of {file.filename}", str(error)) from error
+        raise unreadable(f"{key} of {file.filename}", error) from error
+
+
+def unreadable(where: str, error: Exception) -> ScswError:
+    """Return what to raise where h5py or anndata could not read a part of a file."""
+    if needs_plugin(error):
+        return ScswError(
+            f"{where} cannot be read: it is compressed with a plugin of HDF5",
+            expected="no compression, gzip or lzf",
+            fix="write the file again where the plugin is installed: in Python, `import "
+            "hdf5plugin` and `anndata.read_h5ad(...).write_h5ad(..., compression='gzip')`",
+        )
+    return _incomplete(where, str(error))
+
+
+def needs_plugin(error: Exception) -> bool:
+    """Tell HDF5's complaint that it lacks the plugin that a part is compressed with."""
+    return "plugin" in str(error) or "is not registered" in str(error)
 
 
 def _incomplete(where: str, what: str) -> ScswError:
     return ScswError(
         f"{where} cannot be read: {what}",
-        expected="a complete h5ad file",
+        expected="a complete file",
         fix="download the file again and compare its size with the source's",
     )

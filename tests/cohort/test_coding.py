@@ -13,6 +13,7 @@ from scsw.errors import ScswError
         (coding.braak, "VI", 6),
         (coding.braak, "Braak 0", 0),
         (coding.braak, "3.0", 3),
+        (coding.braak, "Stage IV", 4),
         (coding.thal, "Thal 4", 4),
         (coding.thal, "2", 2),
         (coding.apoe_genotype, "3/4", "34"),
@@ -25,6 +26,10 @@ from scsw.errors import ScswError
         (coding.age_years, "84.25", 84.25),
         (coding.age_is_censored, "90+", True),
         (coding.age_is_censored, "90", False),
+        (coding.age_years, ">89", 89.0),
+        (coding.age_years, "≥ 90", 90.0),
+        (coding.age_is_censored, ">89", True),
+        (coding.age_is_censored, "90 +", True),
         (coding.integer(0, 3), "2.0", 2),
         (coding.choice({"Dementia": 2, "No dementia": 0}), "no dementia", 0),
         (coding.choice({"1": 3, "2": 2}), "2.0", 2),
@@ -45,6 +50,7 @@ def test_decoders_read(decode, value, expected):
         (coding.apoe_genotype, "34/34"),
         (coding.age_years, "old"),
         (coding.age_years, "-4"),
+        (coding.age_years, "<50"),
         (coding.integer(0, 3), "2.5"),
         (coding.number(0, 1), "1.2"),
         (coding.choice({"Dementia": 2}), "Dement"),
@@ -103,3 +109,32 @@ def test_categories_and_plain_texts_decode_alike():
         for column in (plain, plain.astype("category"))
     ]
     assert results[0] == results[1] == [1, 3, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "missing", "expected"),
+    [
+        (34, "", "34"),  # YAML reads apoe_genotype: {e3e4: 34} as a number
+        ("6", -1, 6),
+        (None, -1, -1),
+        (True, False, True),
+    ],
+)
+def test_a_user_s_value_takes_its_field_s_type(given, missing, expected):
+    values = pd.Series(["own", ""], name="x")
+    result = coding.decoded(
+        values, coding.braak, missing=missing, field="f", expected="", known={"own": given}
+    )
+    assert result.tolist() == [expected, missing]
+
+
+def test_a_user_s_value_of_another_kind_is_refused():
+    with pytest.raises(ScswError, match=r"`values: braak` gives 'late'.*a number"):
+        coding.decoded(
+            pd.Series(["own"], name="x"),
+            coding.braak,
+            missing=-1,
+            field="braak",
+            expected="",
+            known={"own": "late"},
+        )

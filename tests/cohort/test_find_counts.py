@@ -8,7 +8,7 @@ from scipy import sparse
 
 from scsw.cohort.counts import whole_counts
 from scsw.cohort.find_counts import better_counts, choose_counts, find_counts
-from scsw.cohort.h5_matrix import h5ad_matrix
+from scsw.cohort.h5_matrix import h5ad_matrix, readable
 from scsw.errors import ScswError
 from tests.cohort import layouts
 
@@ -92,3 +92,22 @@ def test_where_no_matrix_is_better_the_source_s_own_advice_stands(tmp_path):
     path = written(tmp_path, COUNTS)
     assert better_counts(path, "X") == ""
     assert h5ad_matrix(path, "X", "X", "keep them in X").advice == "keep them in X"
+
+
+def test_a_compression_that_is_not_installed_is_told(tmp_path):
+    """Zstandard, which anndata writes by way of hdf5plugin: the file is not damaged."""
+    path = written(tmp_path, sparse.csr_matrix(np.eye(4)))
+    with h5py.File(path, "a") as file:
+        values = file["X/data"][:]
+        del file["X/data"]
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((len(values),))
+        properties.set_filter(32015, h5py.h5z.FLAG_OPTIONAL, (3,))
+        space = h5py.h5s.create_simple((len(values),))
+        data = h5py.h5d.create(file["X"].id, b"data", h5py.h5t.NATIVE_DOUBLE, space, properties)
+        data.write_direct_chunk((0,), b"compressed")
+    message = "compressed with a plugin of HDF5.*gzip"
+    with pytest.raises(ScswError, match=message):
+        choose_counts(path)
+    with pytest.raises(ScswError, match=message), readable(path, "X"), h5py.File(path) as file:
+        file["X/data"][:]

@@ -7,7 +7,6 @@ only. So is ``Diagnosis``, which is no ADNC.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -112,16 +111,11 @@ def _coded(found: Columns) -> dict[str, pd.Series]:
     return {
         **cell_fields(found),
         **donor_fields(found, SEX),
-        "braak": found.decoded("braak", _tangle_stage, -1, "Stage 0 to Stage 6"),
+        "braak": found.decoded("braak", coding.braak, -1, "Stage 0 to Stage 6"),
         "cell_type": cell_type,
         "cell_class": classes(cell_type, MORABITO_2021_CLASSES),
         "region": coding.constant(REGION, cell_type.index),
     }
-
-
-def _tangle_stage(value: str) -> int:
-    """Decode "Stage 6" or a Braak stage in any other spelling."""
-    return coding.braak(re.sub(r"^stage\s*", "", value, flags=re.IGNORECASE))
 
 
 def _in_folder(folder: Path, ends: tuple[str, ...], public: str) -> Path:

@@ -90,6 +90,18 @@ CODES = [
 ]
 
 
+def test_an_age_that_the_user_explains_is_no_truth_value(tmp_path):
+    """The age says whether it is a lower bound, too; a number of years in its place does not."""
+
+    def in_words(a):
+        a.obs["Age at Death"] = np.where(a.obs["Donor"] == "K0", "very old", ">89")
+
+    path = write(tmp_path / "own.h5ad", in_words)
+    donors = donors_of(read(path, values={"age_death": {"very old": 95}}))
+    assert donors["age_death"].tolist() == [95, *[89] * 7]
+    assert donors["age_censored"].tolist() == [False, *[True] * 7]
+
+
 @pytest.mark.parametrize(("column", "codes", "values", "expected"), CODES)
 def test_codes_are_refused_until_the_user_explains_them(tmp_path, column, codes, values, expected):
     def coded(a):
