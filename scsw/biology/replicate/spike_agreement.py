@@ -21,9 +21,10 @@ from scsw.scgpt.checkpoint.weights import read_state_dict
 from scsw.superweight.stability.profile_agreement import profile_agreement
 
 PLACE = ["block", "site", "channel"]
-GROUPS = 20  # of positions of like ratio at the start
+GROUPS = 20  # of positions, or of channels, of like ratio at the start
 NULL = (
-    "permutation of the positions of cohort b among positions of like spike ratio at the start, "
+    "permutation of the channels of cohort b, each in all blocks and sites together, among "
+    "channels of like spike ratio at the start, beyond what positions of like ratio bring about, "
     "one-sided"
 )
 
@@ -52,8 +53,11 @@ def acquired_agreement(
     """Compare what fine-tuning added to the spike ratios of two models of one start.
 
     Positions that reach `spike_ratio` at the start, on the cells of either cohort, are left out.
-    A position near it at the start is easily lifted over it in both models, so under the null the
-    positions of `b` are permuted only among those of like ratio at the start.
+    A position near it at the start is easily lifted over it in both models, so from the values of
+    `a` their mean over positions of like ratio at the start is taken. And a channel that grows
+    does so in many blocks at once, since the residual stream carries it on: its positions are one
+    event, not many. So under the null the channels of `b` are permuted, each with all of its
+    positions, among channels of like mean ratio at the start.
 
     Parameters
     ----------
@@ -69,35 +73,89 @@ def acquired_agreement(
     dict
         ``measure, n, n_a, n_b, statistic, expected, p``. ``acquired_spikes``: share of the
         model's spikes that has fewer, which the other has too; no p where one has none.
-        ``growth``: Spearman of log(ratio / start ratio).
+        ``growth``: Spearman of log(ratio / start ratio). ``expected`` is what positions of like
+        ratio at the start bring about.
     """
     both = a.merge(b, on=PLACE, suffixes=("_a", "_b")).dropna()
     start = (_log(both["start_ratio_a"]) + _log(both["start_ratio_b"])) / 2
     kept = both[["start_ratio_a", "start_ratio_b"]].lt(spike_ratio).all(axis=1)
     both, start = both[kept], start[kept.to_numpy()]
-    groups = equal_parts(start, min(GROUPS, max(1, len(both) // 10)))
     spikes = [both[f"ratio_{side}"].ge(spike_ratio).to_numpy(float) for side in "ab"]
     growth = [_log(both[f"ratio_{side}"]) - _log(both[f"start_ratio_{side}"]) for side in "ab"]
     growth = [unit_ranks(own) if len(own) else own for own in growth]
     n_a, n_b = (int(own.sum()) for own in spikes)
-    measures = {
-        "acquired_spikes": (spikes[0] / max(min(n_a, n_b), 1), spikes[1], min(n_a, n_b) > 0),
-        "growth": (*growth, len(both) > 2),
-    }
-    order = np.argsort(groups, kind="stable")
-    null = np.empty((permutations, 2))
-    for index in range(permutations):
-        shuffled = np.lexsort((rng.random(len(groups)), groups))
-        null[index] = [first[order] @ second[shuffled] for first, second, _ in measures.values()]
-    for place, (measure, (first, second, testable)) in enumerate(measures.items()):
-        # Rounding keeps the last digits, which depend on the order of sums, out of the result.
-        found, draws = np.round(first @ second, 10), np.round(null[:, place], 10)
+    first = np.array([spikes[0] / max(min(n_a, n_b), 1), growth[0]])
+    second = np.array([spikes[1], growth[1]])
+    beyond = first - _mean_of_like(first, start)
+    null = _permuted_channels(beyond, second, both, start, permutations, rng)
+    testable = {"acquired_spikes": min(n_a, n_b) > 0, "growth": len(both) > 2}
+    for place, measure in enumerate(testable):
         row = {"measure": measure, "n": len(both), "n_a": n_a, "n_b": n_b, "null": ""}
-        if not testable:
+        if not testable[measure]:
             yield row | {"statistic": np.nan, "expected": np.nan, "p": np.nan}
             continue
-        p = (1 + np.count_nonzero(draws >= found)) / (1 + permutations)
-        yield row | {"statistic": found, "expected": draws.mean(), "p": p, "null": NULL}
+        # Rounding keeps the last digits, which depend on the order of sums, out of the result.
+        found = np.round(first[place] @ second[place], 10)
+        excess = np.round(beyond[place] @ second[place], 10)
+        p = (1 + np.count_nonzero(np.round(null[:, place], 10) >= excess)) / (1 + permutations)
+        yield row | {"statistic": found, "expected": found - excess, "p": p, "null": NULL}
+
+
+def _groups(start: np.ndarray) -> np.ndarray:
+    return equal_parts(start, min(GROUPS, max(1, len(start) // 10)))
+
+
+def _mean_of_like(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Return each value's mean over the positions of like start, of the shape of `values`.
+
+    Parameters
+    ----------
+    values
+        Shape (measures, positions).
+    start
+        Log ratio at the start, shape (positions,).
+    """
+    groups = _groups(start)
+    member = np.eye(groups.max(initial=0) + 1)[groups]
+    return (values @ (member / np.maximum(member.sum(0), 1))) @ member.T
+
+
+def _permuted_channels(
+    first: np.ndarray,
+    second: np.ndarray,
+    positions: pd.DataFrame,
+    start: np.ndarray,
+    permutations: int,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Return the products of two models' values with the second's channels permuted.
+
+    Parameters
+    ----------
+    first, second
+        Shape (measures, positions); a channel without a position counts as 0 there.
+    positions
+        ``block, site, channel`` of each position.
+    start
+        Log ratio at the start, shape (positions,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (permutations, measures).
+    """
+    channel = np.unique(positions["channel"], return_inverse=True)[1]
+    place = positions.groupby(["block", "site"]).ngroup().to_numpy(int)
+    n_channels, n_places = (int(code.max(initial=-1)) + 1 for code in (channel, place))
+    grids = np.zeros((2, len(first), n_channels, n_places))
+    grids[:, :, channel, place] = first, second
+    groups = _groups(np.bincount(channel, start, n_channels) / np.bincount(channel))
+    together = grids[0][:, np.argsort(groups, kind="stable")]
+    null = np.empty((permutations, len(first)))
+    for index in range(permutations):
+        shuffled = np.lexsort((rng.random(n_channels), groups))
+        null[index] = np.einsum("mcp,mcp->m", together, grids[1][:, shuffled])
+    return null
 
 
 def _log(values: pd.Series) -> np.ndarray:

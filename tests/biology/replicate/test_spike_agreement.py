@@ -69,6 +69,32 @@ def test_positions_near_the_rule_at_the_start_are_compared_with_their_like():
     assert spikes["p"] > 0.05 and spikes["expected"] > 0.3
 
 
+def persistent(start, grown):
+    """A model whose channels grow by `grown` in all blocks and at both sites alike."""
+    rows = [
+        pd.DataFrame({"channel": range(64), "start_ratio": start[place], "block": place // 2})
+        .assign(site=("mlp_out", "pre_norm2")[place % 2])
+        .assign(ratio=start[place] * np.exp(grown + 0.1 * np.sin(place + np.arange(64))))
+        for place in range(len(start))
+    ]
+    return pd.concat(rows)
+
+
+def test_channels_that_grow_through_all_blocks_are_one_event_each():
+    """An artefact: by positions alone, half of these unrelated models would agree in growth."""
+    rng = np.random.default_rng(7)
+    p = []
+    for _ in range(60):
+        start = rng.uniform(2, 20, (8, 64))
+        a, b = (persistent(start, rng.normal(0, 1.2, 64)) for _ in "ab")
+        p.append(compare(a, b, 99)["p"])
+    found = (pd.DataFrame(p) <= 0.05).mean()
+    assert (found <= 0.12).all()  # 60 draws at 5 %
+    start, grown = rng.uniform(2, 20, (8, 64)), rng.normal(0, 1.2, 64)
+    table = compare(persistent(start, grown), persistent(start, grown))
+    assert (table["p"] <= 0.005).all()
+
+
 def units(genes, seed, planted=None):
     rng = np.random.default_rng(seed)
     rows = []
