@@ -14,6 +14,7 @@ STAGES = ("adnc", "braak", "thal", "cerad", "cognition", "cps")
 LEVELS = ("candidates", "genes", "pathways", "stages")
 COMBINED = "; Simes over the rows of a pair of models, twice the median over the pairs of models"
 _MODELS = ["seed_a", "seed_b"]
+_PAIR = ["cohort_a", "cohort_b", *_MODELS, "candidate_a", "candidate_b"]
 _STATISTIC = {
     "acquired_spikes": "median share of acquired spikes that both models have",
     "profile": "median of the mean |r| of matched units' gene profiles",
@@ -113,15 +114,41 @@ def _level(
         return _candidates(tables["candidates"], names)
     if level == "stages":
         return _stages(tables["stage_ranks"], names)
-    rows = tables[level]
     reason = {
         "genes": f"{names[0]} and {names[1]} have no candidates with enough scored genes in common",
         "pathways": "no gene set was tested for a matched pair of candidates",
     }[level]
-    rows = rows.assign(statistic=rows["spearman"])
+    rows = judged(tables, level)
+    return rows.assign(statistic=rows["spearman"]), _STATISTIC[level], reason
+
+
+def judged(tables: Mapping[str, pd.DataFrame], level: str) -> pd.DataFrame:
+    """Return the tests of a level with ``p``, ``q`` and ``null`` of all that a test must pass.
+
+    Genes must pass both their nulls. Gene sets must also be those of a pair whose genes do: pairs
+    are chosen for like genes, and genes that are expressed together bring their sets along, so
+    that the sets' own null of relabelled genes is passed by pairs that have nothing in common
+    beyond what any two units have.
+
+    Parameters
+    ----------
+    tables
+        ``candidates, genes, pathways, stage_ranks`` as in the folder ``replication``.
+    level
+        One of `LEVELS`.
+    """
     if level == "genes":
-        rows = against_both_nulls(rows)
-    return rows, _STATISTIC[level], reason
+        return against_both_nulls(tables["genes"])
+    if level != "pathways":
+        return tables["stage_ranks" if level == "stages" else level]
+    genes = against_both_nulls(tables["genes"])
+    genes = genes[genes["view"].eq("read_in")][[*_PAIR, "p", "q", "null", "unit_p"]]
+    both = tables["pathways"].merge(genes, on=_PAIR, how="left", suffixes=("", "_genes"))
+    return both.assign(
+        p=both[["p", "p_genes"]].max(axis=1, skipna=False),
+        q=both[["q", "q_genes"]].max(axis=1, skipna=False),
+        null=both["null"].astype(str) + " and " + both["null_genes"].astype(str),
+    )
 
 
 def against_both_nulls(genes: pd.DataFrame) -> pd.DataFrame:
@@ -176,4 +203,9 @@ def _caveat(level: str, rows: pd.DataFrame, n_shared: int) -> str:
         caveats.append(f"{people} in both cohorts")
     if level in ("genes", "pathways") and len(rows) and rows["shared_start"].astype(bool).any():
         caveats.append("models that began with the same weights may agree by what they inherited")
+    if level in ("genes", "pathways") and rows.loc[rows["p"].notna(), "unit_p"].isna().any():
+        caveats.append(
+            "some candidates have too few units like them to compare with, and genes that are "
+            "expressed together agree in any units"
+        )
     return "; ".join(caveats)

@@ -8,13 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scsw.biology.replicate.replication_summary import against_both_nulls
+from scsw.biology.replicate.replication_summary import judged
 from scsw.report import style, words
 from scsw.report.tables import Tables
 
 LEVELS = {"candidates": "Candidates", "genes": "Genes", "pathways": "Gene sets", "stages": "Stages"}
-TABLES = {"candidates": "candidates", "genes": "genes", "pathways": "pathways"}
-TABLES["stages"] = "stage_ranks"
 KINDS = {  # column that tells the kinds of a level apart, and their names
     "candidates": ("measure", {"acquired_spikes": "acquired spikes shared", "growth": "growth of "
                                "spike ratios", "profile": "|r| of unit profiles"}),
@@ -58,8 +56,7 @@ def draw(t: Tables) -> Figure:
 
 def points(t: Tables, level: str) -> pd.DataFrame:
     """Return ``cohort_a, cohort_b, kind, value, expected, q`` of every test of a level."""
-    table = t.replication[TABLES[level]]
-    table = against_both_nulls(table) if level == "genes" else table
+    table = judged(t.replication, level)
     value = "statistic" if level == "candidates" else "spearman"
     expected = table["expected"] if level == "candidates" else np.nan
     known = table.assign(kind=table[KINDS[level][0]], value=table[value], expected=expected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scsw.biology.replicate.replication_summary import against_both_nulls
+from scsw.biology.replicate.replication_summary import against_both_nulls, judged
 from scsw.report import words
 from scsw.report.tables import Tables
 
@@ -14,8 +14,6 @@ LEVELS = {
     "pathways": "gene-set scores of matched candidates",
     "stages": "stage slopes over cell classes",
 }
-TABLES = {"candidates": "candidates", "genes": "genes", "pathways": "pathways"}
-TABLES |= {"stages": "stage_ranks"}
 
 
 def numbers(t: Tables) -> dict[str, Any]:
@@ -63,10 +61,8 @@ def _summary(row) -> dict[str, Any]:
 def _models(t: Tables, alpha: float) -> list[dict[str, Any]]:
     """Return how many tests of each level pass, model by model."""
     found: dict[tuple, dict[str, Any]] = {}
-    for level, name in TABLES.items():
-        table = t.replication[name]
-        table = against_both_nulls(table) if level == "genes" else table
-        table = table.dropna(subset=["q"])
+    for level in LEVELS:
+        table = judged(t.replication, level).dropna(subset=["q"])
         for key, own in table.groupby(["cohort_a", "seed_a", "cohort_b", "seed_b"]):
             names = dict(zip(("cohort_a", "seed_a", "cohort_b", "seed_b"), key, strict=True))
             entry = found.setdefault(key, names | {"tests": {}})

@@ -5,6 +5,7 @@ from statsmodels.stats.multitest import multipletests
 
 from scsw.biology.replicate.replicate import TABLES
 from scsw.biology.replicate.replication_summary import (
+    judged,
     simes,
     summary_rows,
     twice_the_median,
@@ -44,7 +45,7 @@ def tables(genes):
     about = dict.fromkeys(["cohort_a", "cohort_b", "candidate_a", "candidate_b"], "x")
     about |= {"n_shared_donors": 0, "causal_a": False, "causal_b": False, "view": "read_in"}
     about |= {"shared_start": False, "same_coordinate": False, "n_genes": 90, "null": "labels"}
-    about |= {"n_controls": 0, "unit_p": np.nan, "unit_q": np.nan, "unit_null": ""}
+    about |= {"n_controls": 19, "unit_p": 0.001, "unit_q": 0.001, "unit_null": "units"}
     table = pd.DataFrame(genes, columns=names).assign(**about)
     empty = {name: typed([], columns) for name, columns in TABLES.items()}
     return empty | {"genes": typed(table, TABLES["genes"])}
@@ -84,6 +85,28 @@ def test_levels_without_a_test_say_why():
     outcomes = summed([])["outcome"]
     assert outcomes.str.startswith("Not testable: ").all()
     assert summed([])["q"].isna().all()
+
+
+def test_gene_sets_agree_only_where_the_genes_of_their_pair_do():
+    own = {"seed_a": [0, 1], "seed_b": 0, "candidate_a": "x", "candidate_b": "x"}
+    sets = pd.DataFrame(own | {"library": "axes", "spearman": 0.9, "p": 0.001, "q": 0.001})
+    sets = sets.assign(n_sets=9, cohort_a="x", cohort_b="x", n_shared_donors=0, null="lists")
+    sets = typed(sets.assign(shared_start=False), TABLES["pathways"])
+    given = tables([(0, 0, 0.8, 0.002, 0.004), (1, 0, 0.1, 0.4, 0.4)]) | {"pathways": sets}
+    found = judged(given, "pathways")
+    assert found["p"].tolist() == [0.002, 0.4] and found["q"].tolist() == [0.004, 0.4]
+    assert found["null"].eq("lists and labels and units").all()
+    rows = summary_rows(given, n_shared=0, alpha=0.05, names=("one", "two"))
+    row = with_outcomes(pd.DataFrame(rows), 0.05).set_index("level").loc["pathways"]
+    assert (row["n_models_agree"], row["p"]) == (1, pytest.approx(0.004))
+
+
+def test_genes_without_units_to_compare_with_are_no_independent_evidence():
+    given = tables([(0, 0, 0.8, 0.001, 0.001)])
+    given["genes"] = given["genes"].assign(unit_p=np.nan, unit_q=np.nan, unit_null="")
+    rows = summary_rows(given, n_shared=0, alpha=0.05, names=("one", "two"))
+    row = with_outcomes(pd.DataFrame(rows), 0.05).set_index("level").loc["genes"]
+    assert not row["independent"] and "too few units like them" in row["outcome"]
 
 
 def test_people_in_both_cohorts_are_named():
