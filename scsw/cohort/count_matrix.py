@@ -55,30 +55,6 @@ class CountMatrix(ABC):
         """
 
 
-class InMemory(CountMatrix):
-    """Counts that a reader holds in memory: small files only.
-
-    Parameters
-    ----------
-    matrix
-        Dense or sparse, cells × genes.
-    where, advice
-        For messages.
-    """
-
-    def __init__(self, matrix: sparse.spmatrix | np.ndarray, where: str, advice: str) -> None:
-        self._matrix = sparse.csr_matrix(matrix)
-        self.shape, self.n_values = self._matrix.shape, self._matrix.nnz
-        self.where, self.advice = where, advice
-
-    def blocks(
-        self, limit: int, scratch: Path, start: int = 0
-    ) -> Iterator[sparse.csr_matrix | np.ndarray]:
-        """Give the cells from `start` on; see `CountMatrix.blocks`."""
-        for first, stop in row_ranges(self._matrix.indptr, limit, start):
-            yield self._matrix[first:stop]
-
-
 class Stacked(CountMatrix):
     """Several matrices of the same genes, one after another.
 

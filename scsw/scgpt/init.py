@@ -15,7 +15,7 @@ from scsw.files import require, sha256, whole, write_table
 from scsw.provenance import recorded
 from scsw.scgpt.checkpoint.cohort_fit import cohort_genes, training_types
 from scsw.scgpt.checkpoint.token_rows import EMBEDDING, check_genes, move_rows
-from scsw.scgpt.checkpoint.weights import load_state, read_state_dict
+from scsw.scgpt.checkpoint.weights import load_weights, read_state_dict
 from scsw.scgpt.folder import write_folder
 from scsw.scgpt.model import new_model, read_vocabulary
 from scsw.scgpt.model_args import read_model_args, scratch_args, token_args, trainable_args
@@ -90,14 +90,14 @@ def load(
     Returns
     -------
     pandas.DataFrame
-        The table of `load_state`.
+        The table of `load_weights`.
     """
     theirs, ours = read_vocabulary(checkpoint), read_vocabulary(cohort.parent)
     if theirs == ours or EMBEDDING not in state:
-        return load_state(network, state, checkpoint / "best_model.pt")
+        return load_weights(network, state, checkpoint / "best_model.pt")
     fresh = network.state_dict()[EMBEDDING]
     moved, n_moved = move_rows(state[EMBEDDING], theirs, fresh, ours)
-    actions = load_state(network, {**state, EMBEDDING: moved}, checkpoint / "best_model.pt")
+    actions = load_weights(network, {**state, EMBEDDING: moved}, checkpoint / "best_model.pt")
     actions.loc[actions["key"] == EMBEDDING, "reason"] = (
         f"rows moved by token name: {n_moved} of {len(ours)} tokens; the others are no genes of "
         "the cohort and drawn anew"

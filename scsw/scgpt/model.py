@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.errors import ScswError
 from scsw.files import read_json, require
-from scsw.scgpt.checkpoint.weights import load_state, read_state_dict
+from scsw.scgpt.checkpoint.weights import load_weights, read_state_dict
 from scsw.scgpt.encoder_layer import EncoderLayer
 from scsw.scgpt.model_args import (
     SIZE_KEYS,
@@ -171,7 +171,7 @@ def load_model(folder: str | Path, *, n_cls: int | None = None, **options: Any) 
     if n_cls is None:
         n_cls = len(read_json(labels)) if labels.exists() else _own_classes(state)
     model = new_model(args, read_vocabulary(folder), n_cls)
-    actions = load_state(model, state, folder / "best_model.pt")
+    actions = load_weights(model, state, folder / "best_model.pt")
     fresh = actions.loc[actions["action"] == "re-initialised", "key"].tolist()
     allowed = tuple(prefix for name in asked for prefix in _PARTS.get(name, ()))
     if not labels.exists():  # a folder of others, which need not have decoders

@@ -7,7 +7,8 @@ import pytest
 from scipy import sparse
 
 from scsw.cohort import count_matrix
-from scsw.cohort.count_matrix import InMemory, Reordered, Stacked, even_ranges, row_ranges
+from scsw.cohort.count_matrix import Reordered, Stacked, even_ranges, row_ranges
+from tests.cohort.in_memory import InMemory
 from tests.cohort.layouts import read_counts
 
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scsw.cohort.count_matrix import InMemory
 from scsw.cohort.gene_order import one_gene_order
 from scsw.cohort.genes import gene_frame
 from scsw.errors import ScswError
+from tests.cohort.in_memory import InMemory
 from tests.cohort.layouts import read_counts
 
 NAMES = ["APP", "MAPT", "CLU", "BIN1"]

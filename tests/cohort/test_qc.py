@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from scsw.cohort.count_matrix import InMemory
 from scsw.cohort.qc import (
     QcLog,
     add_measures,
@@ -17,6 +16,7 @@ from scsw.cohort.sampling import cap_at_random, cap_each_type, cap_rare_first
 from scsw.cohort.spool import Spool
 from scsw.errors import ScswError
 from scsw.settings import section_settings
+from tests.cohort.in_memory import InMemory
 
 OPEN = {
     "min_genes": 0,

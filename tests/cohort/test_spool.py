@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from scsw.cohort.count_matrix import InMemory
 from scsw.cohort.spool import Spool
 from scsw.errors import ScswError
+from tests.cohort.in_memory import InMemory
 
 N_CELLS, N_GENES = 30, 8
 # Genes 0 and 5 share a symbol, so there are seven unique ones; the sixth is mitochondrial.

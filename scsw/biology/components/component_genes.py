@@ -20,7 +20,6 @@ from scsw.scgpt.tokens.packed import PackedBatch
 from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.pruning.intact import Intact
 
-VIEWS = ("attention", "attention_to_spike", "contribution")
 # Scores are relative to the average of a cell. Below this they are told apart no further, so that
 # the logarithm of a head that is off is finite.
 _LEAST = 1e-6

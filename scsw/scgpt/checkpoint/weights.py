@@ -42,15 +42,17 @@ _REPLACEABLE = {
 _READS_BATCHES = ("decoder.fc.0.weight",)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> pd.DataFrame:
+def load_weights(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> pd.DataFrame:
     """Load a checkpoint into a model, key by key.
 
     Parameters
     ----------
     model
         The model; its own values stay where a key is re-initialised.
+    given
+        The state dict that `read_state_dict` read from `path`.
     path
-        ``best_model.pt``: a pickled state dict, read with ``weights_only=True``.
+        For messages.
 
     Returns
     -------
@@ -62,11 +64,6 @@ def load_weights(model: nn.Module, path: str | Path) -> pd.DataFrame:
     ScswError
         If a key is neither loaded nor named in this module's rules.
     """
-    return load_state(model, read_state_dict(path), path)
-
-
-def load_state(model: nn.Module, given: Mapping[str, Tensor], path: str | Path) -> pd.DataFrame:
-    """Load weights that `read_state_dict` read from `path`; else as `load_weights`."""
     own = model.state_dict()
     found = match_keys(given, own)
     raise_problems(found, path)

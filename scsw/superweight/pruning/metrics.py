@@ -34,6 +34,8 @@ _COUNTS = (
     "n_cells n_correct n_correct_intact predicted_counts predicted_counts_intact bin_counts "
     "bin_correct bin_counts_intact bin_correct_intact n_masked"
 ).split()
+# What a metric is rounded to where it is read from sums, not from changes: they have 16 digits.
+ROUNDING = 1e-12
 _HALF = 0.5  # beyond this change of Σ p, log1p has no advantage over logsumexp
 
 

@@ -25,11 +25,16 @@ def flash_named(state: dict) -> dict:
     }
 
 
+def load(ours, folder):
+    path = folder / "best_model.pt"
+    return load_weights(ours, read_state_dict(path), path)
+
+
 def test_a_flash_checkpoint_loads_whole(tmp_path):
     given = model(seed=1).state_dict()
     torch.save(flash_named(given), tmp_path / "best_model.pt")
     ours = model()
-    actions = load_weights(ours, tmp_path / "best_model.pt").set_index("key")
+    actions = load(ours, tmp_path).set_index("key")
     for name, value in given.items():
         assert ours.state_dict()[name].equal(value), name
     assert actions.loc["flag_encoder.weight", "action"] == "dropped"
@@ -41,7 +46,7 @@ def test_a_classifier_of_other_labels_is_re_initialised(tmp_path):
     torch.save(model(n_cls=7, seed=1).state_dict(), tmp_path / "best_model.pt")
     ours = model()
     before = ours.cls_decoder.out_layer.weight.clone()
-    actions = load_weights(ours, tmp_path / "best_model.pt").set_index("key")["action"]
+    actions = load(ours, tmp_path).set_index("key")["action"]
     assert ours.cls_decoder.out_layer.weight.equal(before)
     assert actions["cls_decoder.out_layer.weight"] == "re-initialised"
     assert actions["cls_decoder._decoder.0.weight"] == "loaded"
@@ -63,7 +68,7 @@ def test_anything_else_is_an_error_that_names_the_key(tmp_path, change, text):
     change(state)
     torch.save(state, tmp_path / "best_model.pt")
     with pytest.raises(ScswError, match="does not fit") as error:
-        load_weights(model(), tmp_path / "best_model.pt")
+        load(model(), tmp_path)
     assert text in str(error.value)
 
 

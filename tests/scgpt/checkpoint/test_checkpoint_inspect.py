@@ -8,7 +8,7 @@ import torch
 from scsw.errors import ScswError
 from scsw.scgpt.checkpoint.cohort_fit import training_types
 from scsw.scgpt.checkpoint.inspect import inspect, lines, print_contents
-from scsw.scgpt.checkpoint.weights import load_weights, naming
+from scsw.scgpt.checkpoint.weights import load_weights, naming, read_state_dict
 from scsw.scgpt.init import training_labels
 from scsw.scgpt.model import new_model, read_args, read_vocabulary
 from tests.tiny import TYPES, write_cohort
@@ -83,15 +83,16 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_inspecting_and_loading_agree(tmp_path, capsys, change):
     folder = write_folder(tmp_path / "m", change)
-    found = inspect(folder)
+    path = folder / "best_model.pt"
+    state, found = read_state_dict(path), inspect(folder)
     model = new_model(read_args(folder), read_vocabulary(folder), found.model_classes[0])
     if "problem" not in set(found.keys["action"]):
-        loaded = load_weights(model, folder / "best_model.pt")
+        loaded = load_weights(model, state, path)
         assert loaded.equals(found.keys[["key", "action", "reason"]])
         print_contents(folder)
         return
     with pytest.raises(ScswError) as at_loading:
-        load_weights(model, folder / "best_model.pt")
+        load_weights(model, state, path)
     with pytest.raises(ScswError) as at_inspecting:
         print_contents(folder)
     assert str(at_loading.value) == str(at_inspecting.value)
