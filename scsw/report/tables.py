@@ -1,4 +1,4 @@
-"""Reads, once, everything that a report shows. Nothing else in this package opens a table."""
+"""Reads, once, everything that a report shows; all else in this package is given tables."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
-from anndata.io import read_elem
 
 from scsw.cohort.read import cohort_facts
-from scsw.errors import ScswError
-from scsw.files import read_table, require
+from scsw.files import require
 from scsw.report.columns import (
     BIOMARKERS,
     CHANGE_POINTS,
@@ -32,7 +28,6 @@ from scsw.report.columns import (
     GENES,
     HISTOGRAMS,
     METRICS,
-    OBS,
     OF_COHORT,
     OF_MODEL,
     OF_QUANTIZED_MODEL,
@@ -60,6 +55,7 @@ from scsw.report.columns import (
 )
 from scsw.report.effects import cell_type_effect, mean_effect
 from scsw.report.names import control_models, quantized_models, real_seeds
+from scsw.report.read import Models, read, read_obs, read_of_models, read_optional, rows_of_models
 from scsw.superweight.quantization.quantization_effects import quantization_effects
 
 
@@ -188,82 +184,85 @@ def read_tables(
     """
     folder = require(cohort_dir)
     seeds = real_seeds(config, cohort)
-    verdicts = _read(folder / "verdicts.parquet", VERDICTS)
     real = [("real", seed) for seed in seeds]
     arms = control_models(config, cohort)
+    everyone = real + arms
+
+    def always(name: str, columns: list[str] | None = None) -> pd.DataFrame:
+        return read(folder / name, columns)
+
+    def gathered(name: str, columns: list[str]) -> pd.DataFrame:
+        return rows_of_models(read_optional(folder / f"{name}.parquet", columns), real)
+
+    def of_real(name: str, columns: list[str] | None = None, **options: Any) -> pd.DataFrame:
+        return read_of_models(folder, real, f"{name}.parquet", columns, **options)
+
     about = cohort_facts(require(folder / "cohort.h5ad"))
+    verdicts = always("verdicts.parquet", VERDICTS)
+    performance = rows_of_models(always("performance.parquet"), everyone)
+    profiles = always("profile_agreement.parquet", PROFILE_AGREEMENT)
+    mine = profiles["seed_a"].isin(seeds) & profiles["seed_b"].isin(seeds)
     effects, type_effects = _effects(folder, seeds)
+    candidates = "search/candidates.parquet"
     return Tables(
         cohort=cohort,
         config=config,
         about=about,
-        obs=_read_obs(folder / "cohort.h5ad"),
-        qc=read_table(folder / "qc.tsv"),
-        qc_histograms=_read(folder / "qc_histograms.tsv", HISTOGRAMS),
-        donors=_read(folder / "donors.tsv", DONORS),
-        coverage=read_table(folder / "coverage.tsv"),
-        history=_of_models(folder, real, "model/history.parquet", add_model=True),
-        performance=_pooled(_kept(read_table(folder / "performance.parquet"), real + arms)),
-        spikes=_spikes(folder, real + arms, arms),
-        candidates=_of_models(folder, real + arms, "search/candidates.parquet", optional=arms),
-        paths=_of_models(folder, real, "search/paths.parquet", PATHS),
-        origins=_of_models(folder, real, "search/origins.parquet", ORIGINS),
-        other_inputs=_of_models(folder, real, "search/other_inputs.parquet", OTHER_INPUTS),
-        stability=_read(folder / "stability.parquet", STABILITY),
-        spike_stability=_kept(
-            _read(folder / "spike_stability.parquet", SPIKE_STABILITY), real + arms
+        obs=read_obs(folder / "cohort.h5ad"),
+        qc=always("qc.tsv"),
+        qc_histograms=always("qc_histograms.tsv", HISTOGRAMS),
+        donors=always("donors.tsv", DONORS),
+        coverage=always("coverage.tsv"),
+        history=of_real("model/history", add_model=True),
+        performance=performance[performance["donor_id"] == "all"],
+        spikes=_spikes(folder, everyone, arms),
+        candidates=read_of_models(folder, everyone, candidates, optional=arms),
+        paths=of_real("search/paths", PATHS),
+        origins=of_real("search/origins", ORIGINS),
+        other_inputs=of_real("search/other_inputs", OTHER_INPUTS),
+        stability=always("stability.parquet", STABILITY),
+        spike_stability=rows_of_models(
+            always("spike_stability.parquet", SPIKE_STABILITY), everyone
         ),
-        spike_summary=_kept(_read(folder / "spike_summary.parquet", SPIKE_SUMMARY), real + arms),
-        profile_agreement=_between(
-            _read(folder / "profile_agreement.parquet", PROFILE_AGREEMENT), seeds
-        ),
+        spike_summary=rows_of_models(always("spike_summary.parquet", SPIKE_SUMMARY), everyone),
+        profile_agreement=profiles[mine].reset_index(drop=True),
         effects=effects,
         type_effects=type_effects,
         quantization=_quantization(folder, config, cohort, about),
-        pairs=_of_models(folder, real, "prune/pairs.parquet", PAIRS),
-        metrics=_of_models(folder, real, "prune/metrics.parquet", METRICS, ZEROED),
-        recovery=_of_models(folder, real, "prune/recovery.parquet", RECOVERY),
-        family_effects=_of_models(folder, real, "prune/family_effects.parquet", FAMILY_EFFECTS),
-        verdicts=_kept(verdicts, real),
-        arm_verdicts=_kept(verdicts, arms),
-        controls=_optional(folder / "controls.parquet", CONTROLS),
-        genes=_of_models(
-            folder, real, "map/gene_scores.parquet", GENES, [("cell_type", "==", "all")], real
+        pairs=of_real("prune/pairs", PAIRS),
+        metrics=of_real("prune/metrics", METRICS, filters=ZEROED),
+        recovery=of_real("prune/recovery", RECOVERY),
+        family_effects=of_real("prune/family_effects", FAMILY_EFFECTS),
+        verdicts=rows_of_models(verdicts, real),
+        arm_verdicts=rows_of_models(verdicts, arms),
+        controls=read_optional(folder / "controls.parquet", CONTROLS),
+        genes=of_real(
+            "map/gene_scores", GENES, filters=[("cell_type", "==", "all")], optional=real
         ),
-        control_units=_of_models(
-            folder, real, "map/control_units.parquet", CONTROL_UNITS, optional=real
-        ),
-        components=_of_models(
-            folder, real, "components/component_effects.parquet", COMPONENTS, optional=real
-        ),
-        component_pathways=_of_models(
-            folder,
-            real,
-            "component_links/component_pathways.parquet",
+        control_units=of_real("map/control_units", CONTROL_UNITS, optional=real),
+        components=of_real("components/component_effects", COMPONENTS, optional=real),
+        component_pathways=of_real(
+            "component_links/component_pathways",
             COMPONENT_PATHWAYS,
-            [("view", "==", "contribution")],
-            real,
+            filters=[("view", "==", "contribution")],
+            optional=real,
         ),
-        component_stages=_of_models(
-            folder,
-            real,
-            "component_links/component_stages.parquet",
+        component_stages=of_real(
+            "component_links/component_stages",
             COMPONENT_STAGES,
-            [("primary", "==", True)],
-            real,
+            filters=[("primary", "==", True)],
+            optional=real,
         ),
-        pathways=_kept(_optional(folder / "pathways.parquet", PATHWAYS), real),
-        set_overlaps=_of_models(
-            folder, real, "enrich/set_overlaps.parquet", SET_OVERLAPS, optional=real
-        ),
-        stages=_kept(_optional(folder / "stages.parquet", STAGE_TESTS), real),
-        change_points=_kept(_optional(folder / "change_points.parquet", CHANGE_POINTS), real),
-        stage_order=_kept(_optional(folder / "stage_order.parquet", STAGE_ORDER), real),
-        external=_kept(_optional(folder / "external.parquet", EXTERNAL), real),
-        spatial=_kept(_optional(folder / "spatial.parquet", SPATIAL), real),
-        biomarkers=_optional(folder / "biomarkers.tsv", BIOMARKERS),
-        view_agreement=_kept(_optional(folder / "view_agreement.parquet", VIEW_AGREEMENT), real),
-        gene_ranks=_kept(_optional(folder / "gene_ranks.parquet", GENE_RANKS), real),
+        pathways=gathered("pathways", PATHWAYS),
+        set_overlaps=of_real("enrich/set_overlaps", SET_OVERLAPS, optional=real),
+        stages=gathered("stages", STAGE_TESTS),
+        change_points=gathered("change_points", CHANGE_POINTS),
+        stage_order=gathered("stage_order", STAGE_ORDER),
+        external=gathered("external", EXTERNAL),
+        spatial=gathered("spatial", SPATIAL),
+        biomarkers=read_optional(folder / "biomarkers.tsv", BIOMARKERS),
+        view_agreement=gathered("view_agreement", VIEW_AGREEMENT),
+        gene_ranks=gathered("gene_ranks", GENE_RANKS),
         replication=_replication(replication_dir, cohort),
     )
 
@@ -288,71 +287,10 @@ def input_files(
     return {name: path for name, path in files.items() if path.exists()}
 
 
-def _read_obs(path: Path) -> pd.DataFrame:
-    """Read the needed columns of a cohort's cells, without its counts."""
-    with h5py.File(require(path), "r") as file:
-        absent = sorted(set(OBS) - set(file["obs"]))
-        if absent:
-            raise ScswError(
-                f"{path} has no obs column {', '.join(absent)}",
-                expected="a cohort written by `scsw preprocess`",
-                fix="run the preprocess step again",
-            )
-        return pd.DataFrame({name: read_elem(file["obs"][name]) for name in OBS})
-
-
-def _read(
-    path: Path, columns: list[str] | None = None, filters: list[tuple] | None = None
-) -> pd.DataFrame:
-    """Read some columns and rows of a Parquet table, or the columns of a TSV."""
-    if path.suffix == ".tsv":
-        table = read_table(path)
-        present = list(table.columns)
-    else:
-        present = pq.read_schema(require(path)).names
-    absent = [name for name in columns or [] if name not in present]
-    if absent:
-        raise ScswError(
-            f"{path} has no column {', '.join(absent)}",
-            expected="the columns listed in docs/outputs.md",
-            fix="run the step that writes this table again",
-        )
-    if path.suffix == ".tsv":
-        return table[columns] if columns else table
-    return pd.read_parquet(path, columns=columns, filters=filters)
-
-
-def _optional(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
-    return _read(path, columns) if path.exists() else pd.DataFrame(columns=columns)
-
-
-def _of_models(
-    folder: Path,
-    models: list[tuple[str, int]],
-    name: str,
-    columns: list[str] | None = None,
-    filters: list[tuple] | None = None,
-    optional: list[tuple[str, int]] | None = None,
-    add_model: bool = False,
-) -> pd.DataFrame:
-    """Read one table of several models and stack them in the order of `models`."""
-    found = []
-    for arm, seed in models:
-        path = folder / arm / str(seed) / name
-        if not path.exists() and (arm, seed) in (optional or []):
-            continue
-        table = _read(path, columns, filters)
-        found.append(table.assign(arm=arm, seed=seed) if add_model else table)
-    found = [table for table in found if len(table)] or found[:1]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
-
-
-def _spikes(
-    folder: Path, models: list[tuple[str, int]], optional: list[tuple[str, int]]
-) -> pd.DataFrame:
+def _spikes(folder: Path, models: Models, optional: Models) -> pd.DataFrame:
     """Read the spikes over all cells; a site whose median is zero has no ratio."""
     everywhere = [("group_by", "==", "all")]
-    table = _of_models(folder, models, "search/spikes.parquet", SPIKES, everywhere, optional)
+    table = read_of_models(folder, models, "search/spikes.parquet", SPIKES, everywhere, optional)
     return table[np.isfinite(table["ratio"].astype(float))].reset_index(drop=True)
 
 
@@ -361,7 +299,7 @@ def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame
     zeroed = [("mode", "==", "zero"), ("weight_set", "in", ["candidate", "random"])]
     per_edit, per_type = [], []
     for seed in seeds:
-        edits = _read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
+        edits = read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
         per_edit.append(mean_effect(edits))
         per_type.append(cell_type_effect(edits[edits["weight_set"] == "candidate"]))
     return pd.concat(per_edit, ignore_index=True), pd.concat(per_type, ignore_index=True)
@@ -372,26 +310,10 @@ def _quantization(
 ) -> pd.DataFrame:
     models = quantized_models(config, cohort)
     return quantization_effects(
-        _of_models(folder, models, OF_QUANTIZED_MODEL, QUANTIZATION),
+        read_of_models(folder, models, OF_QUANTIZED_MODEL, QUANTIZATION),
         statistics=SimpleNamespace(**config["statistics"]),
         donors_are_units=about["split_unit"] == "donor",
     )
-
-
-def _pooled(performance: pd.DataFrame) -> pd.DataFrame:
-    """Leave out the rows of single donors."""
-    return performance[performance["donor_id"] == "all"]
-
-
-def _kept(table: pd.DataFrame, models: list[tuple[str, int]]) -> pd.DataFrame:
-    """Return the rows of these models; a table from an earlier config may hold others."""
-    rows = [key in models for key in zip(table["arm"], table["seed"], strict=True)]
-    return table[np.array(rows, dtype=bool)].reset_index(drop=True)
-
-
-def _between(table: pd.DataFrame, seeds: list[int]) -> pd.DataFrame:
-    """Return the pairs of these seeds."""
-    return table[table["seed_a"].isin(seeds) & table["seed_b"].isin(seeds)].reset_index(drop=True)
 
 
 def _replication(folder: str | Path | None, cohort: str) -> dict[str, pd.DataFrame]:
@@ -400,7 +322,7 @@ def _replication(folder: str | Path | None, cohort: str) -> dict[str, pd.DataFra
     for name, wanted in REPLICATION.items():
         table = pd.DataFrame(columns=wanted)
         if folder is not None:
-            table = _read(Path(folder) / f"{name}.parquet", wanted)
+            table = read(Path(folder) / f"{name}.parquet", wanted)
         mine = (table["cohort_a"] == cohort) | (table["cohort_b"] == cohort)
         tables[name] = table[mine].reset_index(drop=True)
     return tables

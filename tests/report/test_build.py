@@ -74,16 +74,17 @@ def test_its_own_provenance_names_every_table_it_read(written, monkeypatch):
     record = json.loads((written.out / "report.provenance.json").read_text())
     assert record["simulated"] is True
     opened = set()
-    from scsw.report import tables
+    from scsw.report import read, tables
 
-    for name in ("_read", "_optional", "read_table", "cohort_facts"):
-        original = getattr(tables, name)
+    places = [(read, "read"), *((tables, n) for n in ("read", "read_optional", "cohort_facts"))]
+    for module, name in places:
+        original = getattr(module, name)
 
         def noted(path, *args, original=original, **kwargs):
             opened.add(str(path))
             return original(path, *args, **kwargs)
 
-        monkeypatch.setattr(tables, name, noted)
+        monkeypatch.setattr(module, name, noted)
     _tables(written.run)
     assert opened == {entry["path"] for entry in record["inputs"].values()}
 

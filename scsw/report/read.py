@@ -1,0 +1,86 @@
+"""Reads one table, or one of each model, and says what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+from anndata.io import read_elem
+
+from scsw.errors import ScswError
+from scsw.files import read_table, require
+from scsw.report.columns import OBS
+
+Models = list[tuple[str, int]]  # (arm, seed)
+
+
+def read_obs(path: Path) -> pd.DataFrame:
+    """Read the needed columns of a cohort's cells, without its counts."""
+    with h5py.File(require(path), "r") as file:
+        absent = sorted(set(OBS) - set(file["obs"]))
+        if absent:
+            raise ScswError(
+                f"{path} has no obs column {', '.join(absent)}",
+                expected="a cohort written by `scsw preprocess`",
+                fix="run the preprocess step again",
+            )
+        return pd.DataFrame({name: read_elem(file["obs"][name]) for name in OBS})
+
+
+def read(
+    path: Path, columns: list[str] | None = None, filters: list[tuple] | None = None
+) -> pd.DataFrame:
+    """Read some columns and rows of a Parquet table, or the columns of a TSV."""
+    if path.suffix == ".tsv":
+        table = read_table(path)
+        present = list(table.columns)
+    else:
+        present = pq.read_schema(require(path)).names
+    absent = [name for name in columns or [] if name not in present]
+    if absent:
+        raise ScswError(
+            f"{path} has no column {', '.join(absent)}",
+            expected="the columns listed in docs/outputs.md",
+            fix="run the step that writes this table again",
+        )
+    if path.suffix == ".tsv":
+        return table[columns] if columns else table
+    return pd.read_parquet(path, columns=columns, filters=filters)
+
+
+def read_optional(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table, or return an empty one if there is none."""
+    return read(path, columns) if path.exists() else pd.DataFrame(columns=columns)
+
+
+def read_of_models(
+    folder: Path,
+    models: Models,
+    name: str,
+    columns: list[str] | None = None,
+    filters: list[tuple] | None = None,
+    optional: Models | tuple[()] = (),
+    add_model: bool = False,
+) -> pd.DataFrame:
+    """Read one table of several models and stack them in the order of `models`.
+
+    Those of `optional` may lack it. With `add_model` it gets the columns ``arm, seed``.
+    """
+    found = []
+    for arm, seed in models:
+        path = folder / arm / str(seed) / name
+        if not path.exists() and (arm, seed) in optional:
+            continue
+        table = read(path, columns, filters)
+        found.append(table.assign(arm=arm, seed=seed) if add_model else table)
+    found = [table for table in found if len(table)] or found[:1]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def rows_of_models(table: pd.DataFrame, models: Models) -> pd.DataFrame:
+    """Return the rows of these models; a table from an earlier config may hold others."""
+    rows = [key in models for key in zip(table["arm"], table["seed"], strict=True)]
+    return table[np.array(rows, dtype=bool)].reset_index(drop=True)
