@@ -14,7 +14,7 @@ from torch import nn
 from scsw.biology.components.component_activity import cell_activity, donor_table
 from scsw.biology.components.component_effects import (
     Means,
-    block_rises,
+    Replacing,
     component_means,
     effects_table,
     rotations,
@@ -31,7 +31,6 @@ from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.pruning.ablation import Readout
 from scsw.superweight.pruning.intact import intact_parts
 
 
@@ -188,19 +187,14 @@ def score_and_replace(
         The sums over gene tokens, and the rises in NLL, (components, 1 + rotations, cells).
     """
     settings, statistics, compute = sections
-    sums, readout = GeneSums(model, tokenizer, spikes), Readout(model)
+    sums = GeneSums(model, tokenizer, spikes)
     turns = rotations(model.d_model, settings.component_rotations, statistics.seed, device)
+    replacing = Replacing(model, means, turns)
     rises = np.full((len(component_names(model)), 1 + len(turns), len(tokenizer)), np.nan)
     rows = np.arange(len(tokenizer))
     for part, intact in intact_parts(model, tokenizer, rows, compute, device):
         sums.add(part, intact)
-        labels = part.labels.to(device)
-        rises[:, :, part.cells.numpy()] = np.concatenate(
-            [
-                block_rises(model, readout, intact, labels, number, means, turns)
-                for number in range(len(intact.blocks))
-            ]
-        )
+        rises[:, :, part.cells.numpy()] = replacing.rises(intact, part.labels.to(device))
     return sums, rises
 
 

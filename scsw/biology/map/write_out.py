@@ -16,12 +16,11 @@ from scsw.scgpt.kernels.available import has_kernels
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.packed import PackedBatch
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.pruning.ablation import Ablated, Readout, ablated, half_layers
+from scsw.superweight.pruning.ablation import LARGE, Ablated, Readout, ablated, half_layers
 from scsw.superweight.pruning.edits import Edit, groups_of_edits
 from scsw.superweight.pruning.intact import Intact, intact_parts
 
 MASK_RATIO = 0.4  # as in fine-tuning, so that the decoder works as it was trained
-_LARGE = 0.1  # from this change of a logit on, bf16 is not trusted (as in `scsw prune`)
 _HALF_SIZE = 0.5
 
 
@@ -200,7 +199,7 @@ class _Changes:
                 self._half = intact, intact.in_half()
             change = ablated(self._half_layers, self._half[1], group, at=every)
             logits = self._readout.types(intact.cells, change.cells)[1]
-            if bool((logits.abs() < _LARGE).all()):
+            if bool((logits.abs() < LARGE).all()):
                 return change
         return ablated(self._layers, intact, group, at=every)
 

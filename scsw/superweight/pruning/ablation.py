@@ -28,6 +28,7 @@ from scsw.superweight.pruning.difference import (
 from scsw.superweight.pruning.edits import Edit
 from scsw.superweight.pruning.intact import Intact, IntactBlock
 
+LARGE = 0.1  # from this change of a logit on bf16 is not trusted: attention turns to other tokens
 _FEW = 8  # weights of a set that are looked at one by one
 
 
@@ -106,8 +107,8 @@ def carried(
     start
         The block that is changed, from 0.
     attended, output
-        Change of the output of out_proj or of linear2, shape (edits, tokens, d_model); one of the
-        two is given.
+        Change of the output of out_proj or of linear2, shape (edits, tokens, d_model), float32;
+        one of the two is given.
 
     Returns
     -------
@@ -116,18 +117,22 @@ def carried(
     """
     block, layer, last = intact.blocks[start], layers[start], len(layers) - 1
     rows = intact.first if start == last else slice(None)
-    if attended is None:
-        total = output[:, rows]
-    else:
-        change = norm_difference(block.norm1.at(rows), attended[:, rows])
+    norm, relu = _pointwise(block)
+    given = output if attended is None else attended
+    n = len(given)
+    total = given[:, rows].to(block.hidden.dtype)
+    if block.lse is not None:
+        total = _even(total)
+    if attended is not None:
+        change = norm(block.norm1.at(rows), total)
         before = linear_difference(layer.linear1, change)
-        hidden = relu_difference(block.hidden[rows], block.below[rows], before)
+        hidden = relu(block.hidden[rows], block.below[rows], before)
         total = linear_difference(layer.linear2, hidden, onto=change)
-    change = norm_difference(block.norm2.at(rows), total)
+    change = norm(block.norm2.at(rows), total)
     for number in range(start + 1, last + 1):
         here = _Block(layers[number], intact.blocks[number], number, [], None)
         change = _block(here, change, intact, number == last)
-    return change.double()
+    return change.double()[:n]
 
 
 @dataclass
@@ -150,8 +155,7 @@ class _Block:
 
     def zeros(self, width: int) -> Tensor:
         hidden = self.intact.hidden
-        n = len(self.group) + len(self.group) % 2  # the GPU kernel takes two at a time
-        return hidden.new_zeros(n, len(hidden), width)
+        return _even(hidden.new_zeros(len(self.group), len(hidden), width))
 
 
 def _block(here: _Block, change: Tensor | None, intact: Intact, only_first: bool) -> Tensor:
@@ -166,7 +170,7 @@ def _block(here: _Block, change: Tensor | None, intact: Intact, only_first: bool
     """
     block, layer = here.intact, here.layer
     width = layer.linear1.in_features
-    norm, relu = (norm_difference, relu_difference) if block.lse is None else _kernels()
+    norm, relu = _pointwise(block)
     rows = intact.first if only_first else slice(None)
     if change is not None:
         heads = _attention(here, change, intact, only_first)
@@ -325,8 +329,15 @@ def _unless_same(difference: Tensor, change: Tensor) -> Tensor:
     return torch.where(change.any(-1, keepdim=True), difference, 0.0)
 
 
-def _kernels() -> tuple[Callable, Callable]:
-    """Return what stands for `norm_difference` and `relu_difference` on a GPU."""
+def _even(change: Tensor) -> Tensor:
+    """Add an edit that does nothing to an odd number: the GPU kernel takes two at a time."""
+    return F.pad(change, (0, 0, 0, 0, 0, len(change) % 2))
+
+
+def _pointwise(block: IntactBlock) -> tuple[Callable, Callable]:
+    """Return `norm_difference` and `relu_difference`, or the GPU kernels that stand for them."""
+    if block.lse is None:
+        return norm_difference, relu_difference
     from scsw.scgpt.kernels.pointwise_change import norm_change, relu_change  # needs Triton
 
     def norm(intact: IntactNorm, change: Tensor) -> Tensor:

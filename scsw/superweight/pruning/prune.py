@@ -24,7 +24,7 @@ from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.scgpt.tokens.packed import PackedBatch
 from scsw.scgpt.tokens.tokenizer import Tokenizer
-from scsw.superweight.pruning.ablation import Readout, ablated, half_layers
+from scsw.superweight.pruning.ablation import LARGE, Readout, ablated, half_layers
 from scsw.superweight.pruning.control_sets import mean_hidden_sizes
 from scsw.superweight.pruning.edits import Edit, groups_of_edits, shard_of
 from scsw.superweight.pruning.family_edits import family_controls, family_edits
@@ -36,7 +36,6 @@ from scsw.superweight.pruning.planned_edits import planned_edits
 # Relative error of the changes of a cell's logits that the floors are computed from: several times
 # that of benchmarks/ablation.py, which compares the largest changes with float64.
 _ERROR, _ERROR_IN_HALF = 1e-4, 3e-2
-_LARGE = 0.1  # from this change of a logit on a group is computed in the model's own precision
 
 
 def prune(
@@ -259,7 +258,7 @@ class Measurement:
                 half = intact.in_half() if half is None else half
                 change = ablated(self._half, half, group, shuffled=shuffled).cells
                 logits = self._readout.types(embeddings, change)
-                large = not bool((logits[1].abs() < _LARGE).all())
+                large = not bool((logits[1].abs() < LARGE).all())
             if large:  # bf16 may lose its digits where attention turns to other tokens
                 change = ablated(self._layers, intact, group, shuffled=shuffled).cells
                 logits = self._readout.types(embeddings, change)

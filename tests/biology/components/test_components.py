@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from scsw.biology.components import component_scores as at_tokens
 from scsw.biology.components.component_effects import (
     Means,
-    block_rises,
+    Replacing,
     component_means,
     effects_table,
     rotations,
@@ -29,10 +29,9 @@ from scsw.scgpt.init import init
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
-from scsw.superweight.pruning.ablation import Readout
 from scsw.superweight.pruning.intact import intact_pass
 from scsw.superweight.verdict.statistics import sign_flip_p
-from tests.tiny import COMPUTE, TYPES, model_settings, write_counts
+from tests.tiny import COMPUTE, TYPES, model_settings, write_cohort, write_counts
 
 MAP = section_settings("map", {"min_cells": 5, "matched_genes": 30, "component_rotations": 1})
 STATISTICS = section_settings("statistics", {"bootstrap": 300})
@@ -222,7 +221,7 @@ def test_replacing_by_the_mean_equals_a_pass_with_hooks(parts):
         1: lambda: layer.self_attn.out_proj.register_forward_pre_hook(of_head),
         4: lambda: layer.linear2.register_forward_hook(of_mlp),
     }
-    rises = block_rises(parts.model, Readout(parts.model), intact, packed.labels, 0, means, [])
+    rises = Replacing(parts.model, means, []).rises(intact, packed.labels)[:5]
     assert rises.shape == (5, 1, 5)
     with torch.no_grad():
         before = forward_padded(parts.model, batch)["cls_output"].double()
@@ -272,9 +271,36 @@ def test_a_component_that_is_its_own_mean_has_no_effect(parts):
     means = component_means(model, parts.tokenizer, COMPUTE, CPU)
     turns = rotations(WIDTH, 1, 0, CPU)
     intact = intact_pass(model, packed)
-    rises = block_rises(model, Readout(model), intact, packed.labels, 0, means, turns)
+    rises = Replacing(model, means, turns).rises(intact, packed.labels)[:5]
     assert (rises[4] == 0).all() and (rises[:4, 0] != 0).any()
     torch.testing.assert_close(means.mlp[0, 0], layer.linear2.bias.detach())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("scale", [0.1, 3.0])
+def test_the_gpu_gives_the_rises_of_the_cpu(tmp_path, scale):
+    """Small changes go through the kernels in bf16, large ones through float32."""
+    cohort = write_cohort(tmp_path, n_genes=150)
+    sizes = {"embsize": 64, "nheads": 2, "d_hid": 64, "max_seq_len": 96}
+    init(cohort, tmp_path / "init", settings=model_settings(**sizes))
+    model = load_model(tmp_path / "init").eval()
+    with torch.no_grad():
+        model.cls_decoder.out_layer.weight.mul_(scale)
+    cells = read_cohort(cohort, ["test"])
+    tokenizer = cohort_tokenizer(cells, tmp_path / "init")
+    rows = np.arange(12)
+    found = []
+    for device in (CPU, torch.device("cuda")):
+        means = component_means(model.to(device), tokenizer, COMPUTE, device)
+        turns = rotations(64, 1, 0, device)
+        packed = tokenizer.packed(rows).to(device)
+        replacing = Replacing(model, means, turns)
+        assert (replacing._half_layers is None) == (device == CPU)
+        found.append(replacing.rises(intact_pass(model, packed), packed.labels))
+    on_cpu, on_gpu = found
+    apart = np.abs(on_gpu - on_cpu).max((1, 2))
+    assert (apart < 0.03 * np.abs(on_cpu).max((1, 2))).all()
+    assert np.corrcoef(on_cpu.ravel(), on_gpu.ravel())[0, 1] > 0.9995
 
 
 def test_a_rotated_change_has_the_same_size_and_another_direction():
@@ -290,9 +316,7 @@ def test_a_type_that_the_model_does_not_know_is_left_out(parts):
     intact = intact_pass(parts.model, packed)
     labels = torch.tensor([0, -1, 1])
     zeros = torch.zeros(2, 2, WIDTH)
-    rises = block_rises(
-        parts.model, Readout(parts.model), intact, labels, 1, Means(zeros, zeros), []
-    )
+    rises = Replacing(parts.model, Means(zeros, zeros), []).rises(intact, labels)
     assert np.isnan(rises[..., 1]).all() and np.isfinite(rises[..., [0, 2]]).all()
 
 
