@@ -189,9 +189,9 @@ def _nothing(facts: dict[str, Any], name: str) -> str:
         facts["detectable_share_low"], facts["detectable_share_high"], write=words.percent
     )
     return (
-        f"No candidate weight was judged causal in {models} of {name}; the smallest effect this "
-        f"run could have called causal was {nats} nats per cell ({gap} of the gap to the majority "
-        "floor)."
+        f"No candidate weight was judged causal in {models} of {name}; an effect below {nats} nats "
+        f"per cell ({gap} of the gap to the majority floor) could not have been called causal, and "
+        "a larger one only as far as the donors agree on it."
     )
 
 

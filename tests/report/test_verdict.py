@@ -72,9 +72,9 @@ def test_causal_in_some_models_tells_of_the_others():
 def test_none_causal_tells_the_smallest_effect_that_could_have_been():
     text = sentence(rows(0, "not causal", "not causal"), seeds=[0])
     assert text == (
-        "No candidate weight was judged causal in the one fine-tuned model of sea_ad; the smallest "
-        "effect this run could have called causal was 0.06 nats per cell (6 % of the gap to the "
-        "majority floor)."
+        "No candidate weight was judged causal in the one fine-tuned model of sea_ad; an effect "
+        "below 0.06 nats per cell (6 % of the gap to the majority floor) could not have been "
+        "called causal, and a larger one only as far as the donors agree on it."
     )
 
 
@@ -113,7 +113,7 @@ def test_not_assessable():
 def test_nothing_to_collapse_is_no_null_result():
     text = sentence(rows(0, "not causal", min_effect=-0.1, detectable_effect=1e-5), seeds=[0])
     assert text.startswith("No statement is possible for sea_ad.")
-    assert "nothing could collapse" in text and "smallest effect" not in text
+    assert "nothing could collapse" in text and "an effect below" not in text
 
 
 def test_no_candidate_at_all():

@@ -139,5 +139,5 @@ def _key() -> list:
         Line2D([], [], marker="+", color=style.GREY, linestyle="none", label="noise of its size"),
         Patch(facecolor=style.LIGHT, edgecolor="#8C8C8C", label="random weights"),
         Line2D([], [], color=style.COLOURS[2], linestyle="--", label="smallest relevant"),
-        Line2D([], [], color=style.COLOURS[0], label="smallest detectable"),
+        Line2D([], [], color=style.COLOURS[0], label="not detectable below"),
     ]
