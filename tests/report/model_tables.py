@@ -460,7 +460,8 @@ def _stages(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
                     "detectable": 0.6 if tested else np.nan,
                     "p": 0.2 if tested else np.nan,
                     "q": (0.01 if passes else 0.5) if tested else np.nan,
-                    "null": "OLS t-test of the stage slope, donors as units",
+                    "null": "OLS t-test of the stage slope, larger of classical and HC3 error, "
+                    "donors as units",
                     "status": "tested" if tested else "not tested",
                     "reason": "" if tested else f"no held-out donor has {stage}",
                     "survives_thinning": survives,

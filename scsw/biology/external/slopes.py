@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-GENE_NULL = "OLS t-test of diagnosis, donors as units (two-sided)"
+GENE_NULL = (
+    "OLS t-test of diagnosis, larger of classical and HC3 error, donors as units (two-sided)"
+)
 _TOGETHER = 200  # permutations that are computed at once
 
 
@@ -77,27 +79,35 @@ def slopes(expression: np.ndarray, residuals: Residuals) -> pd.DataFrame:
     """Return each gene's difference between cases and controls in standard deviations.
 
     Ordinary least squares of expression / SD(expression) on diagnosis and covariates
-    (Frisch–Waugh–Lovell); equal to statsmodels' OLS.
+    (Frisch–Waugh–Lovell); equal to statsmodels' OLS. The standard error is the larger of the
+    classical one and HC3, as in `scsw.biology.stages.mixed_slope`: cases and controls may differ
+    in spread.
 
     Returns
     -------
     pandas.DataFrame
-        ``effect, effect_low, effect_high`` (95 % t interval), ``t, p`` (two-sided); one row per
-        gene.
+        ``effect, effect_low, effect_high`` (95 % t interval) and ``p`` (two-sided); ``t``, with
+        the classical error, by which genes are compared with one another; one row per gene.
     """
     t, x = residuals.t(), residuals.diagnosis
     spread = np.asarray(expression, float).std(0, ddof=1)
     effect = (x @ residuals.expression) / (x @ x) / spread
     left = residuals.expression - np.outer(x, effect * spread)
     error = np.linalg.norm(left, axis=0) / np.sqrt(residuals.freedom * (x @ x)) / spread
+    hat = np.square(residuals.basis).sum(1) + np.square(x) / (x @ x)
+    if hat.max() < 1 - 1e-8:  # else a donor is fitted exactly, of which HC3 knows nothing
+        weighted = (x / (1 - hat))[:, None] * left
+        error = np.maximum(error, np.linalg.norm(weighted, axis=0) / (x @ x) / spread)
     reach = stats.t.ppf(0.975, residuals.freedom) * error
+    with np.errstate(divide="ignore"):
+        p = 2 * stats.t.sf(np.abs(effect / error), residuals.freedom)
     return pd.DataFrame(
         {
             "effect": effect,
             "effect_low": effect - reach,
             "effect_high": effect + reach,
             "t": t,
-            "p": 2 * stats.t.sf(np.abs(t), residuals.freedom),
+            "p": p,
         }
     )
 

@@ -1,4 +1,10 @@
-"""The slope of a mixed model: several regions of a donor, a random intercept for the donor."""
+"""A slope over donors by least squares, or by a mixed model where donors have several regions.
+
+Donors of one stage may differ more than those of another, if only because they have fewer cells.
+Where that stage is rare, the classical standard error is then too small. So the slope is given the
+larger of the classical standard error and HC3 (MacKinnon & White 1985), as Angrist & Pischke (2009,
+Mostly Harmless Econometrics, section 8.1) advise for few units.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +15,8 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from scipy import stats
+
+_LEVERAGE = 1 - 1e-8  # of a donor that is fitted exactly, of which HC3 knows nothing
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,13 @@ class Slope:
 def ols_slope(values: np.ndarray, terms: pd.DataFrame) -> Slope:
     """Fit ordinary least squares (statsmodels) and return the slope of the first term."""
     fit = sm.OLS(values, _with_constant(terms.to_numpy(float))).fit()
-    return Slope(float(fit.params[1]), float(fit.bse[1]), float(fit.df_resid))
+    return Slope(float(fit.params[1]), max(float(fit.bse[1]), _hc3(fit)), float(fit.df_resid))
+
+
+def _hc3(fit) -> float:
+    """Return the HC3 standard error of the first term, 0 where a donor is fitted exactly."""
+    leverage = np.einsum("ij,jk,ik->i", fit.model.exog, fit.normalized_cov_params, fit.model.exog)
+    return float(fit.HC3_se[1]) if leverage.max() < _LEVERAGE else 0.0
 
 
 def mixed_slope(
@@ -45,7 +59,9 @@ def mixed_slope(
 
     The stage is a property of the donor, so the slope is tested with the degrees of freedom of
     donors: their number, less the intercept and the `n_between` terms that describe donors. A
-    normal distribution, as `MixedLM` assumes by itself, would be too narrow for few donors.
+    normal distribution, as `MixedLM` assumes by itself, would be too narrow for few donors. HC3 is
+    that of the donors' means with the regions taken out, which in a balanced design have the same
+    slope.
 
     Parameters
     ----------
@@ -76,7 +92,10 @@ def mixed_slope(
     beta, se = float(fit.fe_params[1]) / spread[0], float(fit.bse_fe[1]) / spread[0]
     if not (fit.converged and np.isfinite(beta) and np.isfinite(se) and se > 0):
         return "the mixed model did not converge"
-    return Slope(beta, se, float(df))
+    of_regions = scaled[:, n_between:] @ fit.fe_params[1 + n_between :]
+    means = pd.DataFrame(scaled[:, :n_between]).assign(y=values - of_regions).groupby(donors).mean()
+    between = sm.OLS(means.pop("y").to_numpy(), _with_constant(means.to_numpy())).fit()
+    return Slope(beta, max(se, _hc3(between) / spread[0]), float(df))
 
 
 def _with_constant(terms: np.ndarray) -> np.ndarray:

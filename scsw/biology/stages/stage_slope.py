@@ -12,8 +12,11 @@ from scsw.biology.stages.mixed_slope import Slope, mixed_slope, ols_slope
 from scsw.biology.stages.stage_design import design
 
 FEWEST_OTHERS = 3  # donors off the commonest stage; with fewer, one or two make the slope
-NULL = "OLS t-test of the stage slope, donors as units"
-MIXED_NULL = "mixed-model t-test of the stage slope, random intercept per donor"
+NULL = "OLS t-test of the stage slope, larger of classical and HC3 error, donors as units"
+MIXED_NULL = (
+    "mixed-model t-test of the stage slope, random intercept per donor, larger of its error and "
+    "HC3 over donors' means"
+)
 _UNTESTED = dict.fromkeys(
     "beta beta_low beta_high se df p beta_unadjusted p_unadjusted".split(), float("nan")
 )

@@ -18,17 +18,28 @@ def test_slopes_equal_statsmodels():
     for gene in range(y.shape[1]):
         scaled = y[:, gene] / y[:, gene].std(ddof=1)
         fit = sm.OLS(scaled, np.column_stack([np.ones(len(case)), case, others])).fit()
-        low, high = fit.conf_int()[1]
-        expected = [fit.params[1], low, high, fit.tvalues[1], fit.pvalues[1]]
+        se = max(fit.bse[1], fit.HC3_se[1])
+        reach = stats.t.ppf(0.975, fit.df_resid) * se
+        low, high = fit.params[1] - reach, fit.params[1] + reach
+        p = 2 * stats.t.sf(abs(fit.params[1] / se), fit.df_resid)
+        expected = [fit.params[1], low, high, fit.tvalues[1], p]
         np.testing.assert_allclose(found.iloc[gene].to_numpy(float), expected, rtol=1e-8)
 
 
 def test_without_covariates_it_is_students_t_test():
     y, case, _ = data()
     found = slopes(y, Residuals.of(y, case, np.empty((len(case), 0))))
-    t, p = stats.ttest_ind(y[case == 1], y[case == 0])
+    t, _ = stats.ttest_ind(y[case == 1], y[case == 0])
     np.testing.assert_allclose(found["t"], t)
-    np.testing.assert_allclose(found["p"], p)
+
+
+def test_a_group_that_is_small_and_varies_more_does_not_pass_too_often():
+    rng = np.random.default_rng(0)
+    case = np.r_[np.zeros(20, int), np.ones(5, int)]
+    y = rng.normal(size=(25, 2000)) * np.where(case, 3.0, 1.0)[:, None]
+    passed = (slopes(y, Residuals.of(y, case, np.empty((25, 0))))["p"] <= 0.05).mean()
+    classical = (stats.ttest_ind(y[case == 1], y[case == 0])[1] <= 0.05).mean()
+    assert passed < 0.09 and classical > 0.2
 
 
 def test_permuted_t_is_that_of_permuted_labels():
