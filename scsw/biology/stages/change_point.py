@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-NULL = "permuted donors (Freedman-Lane), largest F over change points"
+NULL = "signs of donors' residuals flipped (wild bootstrap), largest F over change points"
 MIN_BEYOND = 5  # donors beyond a change point; fewer would let a donor or two make one
 _MOST_POINTS = 40
 _CHUNK = 500  # resamples that are in memory together
@@ -70,21 +70,23 @@ class Fit:
     p: float
 
 
-def fit(series: Series, *, n_permutations: int, rng: np.random.Generator) -> Fit:
+def fit(series: Series, *, n_draws: int, rng: np.random.Generator) -> Fit:
     """Fit value = a + covariates + b·max(0, score − point) by least squares over the points.
 
     The point is not known beforehand, so the F of b is compared with the largest F over points
-    that donors in random order give. Residuals of the model without b are permuted (Freedman
-    and Lane 1983), which keeps what the covariates explain. p is (k + 1)/(n + 1). The family of
-    tests over a point that exists only under the alternative is Davies' (1987) problem.
+    when the signs of the residuals of the model without b are flipped at random (wild bootstrap;
+    Davidson and Flachaire 2008). That keeps what the covariates explain, and how much donors vary
+    at each place: those beyond a point may vary more, and permuted donors would not know it. p is
+    (k + 1)/(n + 1). The family of tests over a point that exists only under the alternative is
+    Davies' (1987) problem.
 
     Parameters
     ----------
     series
         The series; its values are scaled to standard deviations first, so that the slope is in
         these per unit of score.
-    n_permutations
-        Number of permutations.
+    n_draws
+        Number of draws of all signs.
     rng
         Source of chance.
     """
@@ -96,10 +98,10 @@ def fit(series: Series, *, n_permutations: int, rng: np.random.Generator) -> Fit
     gains, slopes = _gains(hinges, rest[:, None])
     best = int(gains[:, 0].argmax())
     observed = _f(gains.max(0), rest @ rest, df)[0]
-    order = np.argsort(rng.random((n_permutations, len(values))), axis=1)
-    permuted = _without(rest[order].T, basis)
-    drawn = _f(_gains(hinges, permuted)[0].max(0), (permuted**2).sum(0), df)
-    p = (1 + int((drawn >= observed * (1 - _TINY)).sum())) / (1 + n_permutations)
+    signs = rng.choice([-1.0, 1.0], size=(n_draws, len(values)))
+    flipped = _without((rest * signs).T, basis)
+    drawn = _f(_gains(hinges, flipped)[0].max(0), (flipped**2).sum(0), df)
+    p = (1 + int((drawn >= observed * (1 - _TINY)).sum())) / (1 + n_draws)
     return Fit(float(series.points[best]), float(slopes[best, 0]), float(observed), p)
 
 

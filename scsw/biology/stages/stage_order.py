@@ -148,7 +148,7 @@ def _change_point(
     values, place = own["score"].to_numpy(float), own["cps"].to_numpy(float)
     series = Series(values, place, terms.to_numpy(float)[:, 1:])
     rng = np.random.default_rng(statistics.seed)
-    found = fit(series, n_permutations=statistics.bootstrap, rng=rng)
+    found = fit(series, n_draws=statistics.bootstrap, rng=rng)
     row |= {"change_point": found.point, "slope": found.slope, "p": found.p}
     row |= {"at_start": bool(found.point == series.points[0]), "covariates": "+".join(used)}
     return {**row, "status": "tested", "reason": left_out}, series
