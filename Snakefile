@@ -19,6 +19,7 @@ include: "workflow/rules/search.smk"
 include: "workflow/rules/prune.smk"
 include: "workflow/rules/controls.smk"
 include: "workflow/rules/biology.smk"
+include: "workflow/rules/gather.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -11,7 +11,6 @@ CONTROL_TABLES = [f"{MODEL}/map/{name}.parquet" for name in ("control_scores", "
 COMPONENT_TABLES = ("components", "component_effects", "component_donors")
 LINK_TABLES = ("component_pathways", "component_stages")
 STAGE_TABLES = ("stages", "change_points", "stage_order")
-STAGED = [f"stages/{name}" for name in STAGE_TABLES]
 # Beside the workflow, wherever it is run.
 AXES = os.path.join(workflow.basedir, "resources/gene_sets/ad_axes.gmt")
 REPLICATION_TABLES = "candidates genes pathways stages stage_ranks summary".split()
@@ -37,15 +36,12 @@ rule map:
         runtime=480,
     params:
         out=lambda w, output: os.path.dirname(output.tables[0]),
-        config=json.dumps(
-            json.loads(settings("map", "statistics", "compute"))
-            | {
-                "prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]},
-                "stages": {
-                    key: CONFIG["stages"][key] for key in ("min_cells", "max_cells_per_donor")
-                },
-            },
-            sort_keys=True,
+        config=settings(
+            "map",
+            "statistics",
+            "compute",
+            prune=["max_cells_per_donor"],
+            stages=["min_cells", "max_cells_per_donor"],
         ),
         code=code_hash("scsw.biology.map.map_genes"),
     shell:
@@ -73,14 +69,13 @@ rule components:
         runtime=480,
     params:
         out=lambda w, output: os.path.dirname(output.tables[0]),
-        config=json.dumps(
-            json.loads(settings("map", "statistics", "compute"))
-            | {
-                "prune": {"max_cells_per_donor": CONFIG["prune"]["max_cells_per_donor"]},
-                "enrich": {"top_genes": CONFIG["enrich"]["top_genes"]},
-                "stages": {"min_cells": CONFIG["stages"]["min_cells"]},
-            },
-            sort_keys=True,
+        config=settings(
+            "map",
+            "statistics",
+            "compute",
+            prune=["max_cells_per_donor"],
+            enrich=["top_genes"],
+            stages=["min_cells"],
         ),
         code=code_hash("scsw.biology.components.components"),
     shell:
@@ -212,64 +207,6 @@ rule stages:
         " --candidates {input.candidates:q} --config {params.config:q} {params.simulated} &> {log}"
 
 
-rule gather:
-    input:
-        real=lambda w: [
-            f"{f}/{table}.parquet"
-            for f in real_folders(w.cohort)
-            for table in ("prune/verdicts", "enrich/pathways", *STAGED)
-        ],
-        models=lambda w: [
-            f"{f}/model"
-            for f in real_folders(w.cohort) + control_folders(w.cohort)
-            if Path(f).parent.name not in UNTUNED
-        ],
-        controls=lambda w: [f"{f}/prune/verdicts.parquet" for f in control_folders(w.cohort)],
-        searched=lambda w: [
-            f"{f}/search/{table}.parquet"
-            for f in real_folders(w.cohort)
-            for table in ("spikes", "candidates", "profiles", "other_inputs")
-        ]
-        + [f"{f}/search/spikes.parquet" for f in control_folders(w.cohort)],
-    output:
-        tables=[
-            f"{RUN}/{{cohort}}/{name}.parquet"
-            for name in (
-                "verdicts",
-                "performance",
-                "stability",
-                "spike_stability",
-                "spike_summary",
-                "profile_agreement",
-                "pathways",
-                *STAGE_TABLES,
-            )
-        ],
-        provenance=provenance(f"{RUN}/{{cohort}}", "gather"),
-    log:
-        f"{RUN}/logs/gather/{{cohort}}.log",
-    conda:
-        "../../envs/scsw.yaml"
-    resources:
-        gpu=0,
-    params:
-        folders=lambda w: real_folders(w.cohort) + control_folders(w.cohort),
-        out=lambda w, output: os.path.dirname(output.tables[0]),
-        config=json.dumps(
-            {
-                "model": {key: CONFIG["model"][key] for key in ("checkpoint", "init_seed")},
-                "search": {"spike_ratio": CONFIG["search"]["spike_ratio"]},
-                "statistics": {"seed": CONFIG["statistics"]["seed"]},
-            },
-            sort_keys=True,
-        ),
-        simulated=SIMULATED,
-        code=code_hash("scsw.superweight.stability.gather"),
-    shell:
-        "scsw gather {params.folders:q} --out {params.out:q} --config {params.config:q}"
-        " {params.simulated} &> {log}"
-
-
 rule replicate:
     input:
         gathered=[
@@ -306,14 +243,7 @@ rule replicate:
         folders=[f"{RUN}/{cohort}" for cohort in COHORTS],
         seeds=json.dumps({cohort: seeds(cohort) for cohort in COHORTS}),
         out=lambda w, output: os.path.dirname(output.tables[0]),
-        config=json.dumps(
-            json.loads(settings("replicate", "enrich"))
-            | {
-                "search": {"spike_ratio": CONFIG["search"]["spike_ratio"]},
-                "statistics": {"alpha": CONFIG["statistics"]["alpha"]},
-            },
-            sort_keys=True,
-        ),
+        config=settings("replicate", "enrich", search=["spike_ratio"], statistics=["alpha"]),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.replicate.replicate"),
     shell:
@@ -346,14 +276,12 @@ rule external:
         models=lambda w: real_folders(w.cohort),
         cohorts=lambda w, input: json.dumps(dict(zip(others(w.cohort), input.cohorts))),
         bulks=lambda w, input: json.dumps(dict(zip(BULK, input.bulks))),
-        config=json.dumps(
-            json.loads(settings("enrich", "stages"))
-            | {
-                "external": {key: x for key, x in CONFIG["external"].items() if key != "bulk"},
-                "statistics": {"min_test_donors": CONFIG["statistics"]["min_test_donors"]},
-                "map": {"matched_genes": CONFIG["map"]["matched_genes"]},
-            },
-            sort_keys=True,
+        config=settings(
+            "enrich",
+            "stages",
+            external=[key for key in CONFIG["external"] if key != "bulk"],
+            statistics=["min_test_donors"],
+            map=["matched_genes"],
         ),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.external.external"),
@@ -384,13 +312,12 @@ rule spatial:
     params:
         name=TISSUE["name"],
         seed=lambda w: seeds(w.cohort)[0],
-        config=json.dumps(
-            json.loads(settings("spatial", "stages", "compute"))
-            | {
-                "enrich": {"max_candidates": CONFIG["enrich"]["max_candidates"]},
-                "statistics": {"min_test_donors": CONFIG["statistics"]["min_test_donors"]},
-            },
-            sort_keys=True,
+        config=settings(
+            "spatial",
+            "stages",
+            "compute",
+            enrich=["max_candidates"],
+            statistics=["min_test_donors"],
         ),
         simulated=SIMULATED,
         code=code_hash("scsw.biology.spatial.spatial"),

@@ -45,9 +45,10 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-def settings(*names):
-    """JSON of some config sections: the only settings a step depends on."""
-    return json.dumps({name: CONFIG[name] for name in names}, sort_keys=True)
+def settings(*names, **keys):
+    """JSON of config sections, and of `keys` of others: the only settings a step depends on."""
+    parts = {section: {key: CONFIG[section][key] for key in keys[section]} for section in keys}
+    return json.dumps({name: CONFIG[name] for name in names} | parts, sort_keys=True)
 
 
 def seeds(cohort):

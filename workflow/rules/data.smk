@@ -49,12 +49,7 @@ rule preprocess:
         request=lambda w: request_options(COHORTS[w.cohort]),
         work=f"{RUN}/.work/preprocess",
         out=lambda w, output: os.path.dirname(output.cohort),
-        config=json.dumps(
-            {
-                "preprocess": CONFIG["preprocess"],
-                "model": {"checkpoint": CONFIG["model"]["checkpoint"]},
-            }
-        ),
+        config=settings("preprocess", model=["checkpoint"]),
         simulated=SIMULATED,
         code=lambda w: preprocess_code(COHORTS[w.cohort]),
     shell:
@@ -122,12 +117,7 @@ rule preprocess_spatial:
         name=TISSUE["name"],
         work=f"{RUN}/.work/preprocess",
         out=lambda w, output: os.path.dirname(output.tissue),
-        config=json.dumps(
-            {
-                "preprocess": CONFIG["preprocess"],
-                "model": {"checkpoint": CONFIG["model"]["checkpoint"]},
-            }
-        ),
+        config=settings("preprocess", model=["checkpoint"]),
         simulated=SIMULATED,
         code=code_hash("scsw.cohort.preprocess", f"scsw.cohort.readers.{TISSUE['source']}"),
     shell:
