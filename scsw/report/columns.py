@@ -67,7 +67,7 @@ COMPONENTS = [
 COMPONENT_PATHWAYS = [*COMPONENT, *"library gene_set primary p q share_of_components".split()]
 COMPONENT_STAGES = [
     *COMPONENT,
-    *"measure cell_class stage primary beta p q status survives_thinning".split(),
+    *"measure cell_class stage primary beta detectable p q status survives_thinning".split(),
 ]
 PATHWAYS = [
     *CANDIDATE,

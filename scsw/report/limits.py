@@ -90,6 +90,11 @@ def _scope(n: dict[str, Any], controls: dict[str, Any]) -> list[str]:
             "No weight was implanted as a positive control, so this run does not show that it "
             "would have found one."
         )
+    if not controls["negative_could_fail"]:
+        said.append(
+            "No control model without a control point was good enough for a causal verdict to be "
+            "possible, so this run does not show that nothing is found where nothing is."
+        )
     if n["from_scratch"]:
         said.append(
             "The models started from random weights, not from a pretrained scGPT checkpoint; "

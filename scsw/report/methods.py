@@ -75,7 +75,9 @@ def methods_blocks(n: dict[str, Any]) -> list[str]:
         environment.filters[write.__name__] = write
     source = n["sections"]["cohort"]["source"]
     by_table = n["nulls"]
-    replicated = {x for name in by_table if "replication" in name for x in by_table[name]}
+    # The summary's nulls are those of the other tables once more.
+    names = [name for name in by_table if "replication" in name and "summary" not in name]
+    replicated = {null for name in names for null in by_table[name]}
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         n=n,
         source=sources.reader(source).TITLE,

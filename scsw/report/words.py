@@ -40,9 +40,14 @@ def percent(share: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None, level: str = "95 %") -> str:
-    """Write a confidence interval, or that there is none."""
+    """Write a confidence interval, or that there is none.
+
+    Where no donor differs from another, resampling them tells nothing: that is no narrow interval.
+    """
     if is_missing(low) or is_missing(high):
         return "no interval available"
+    if low == high:
+        return "the same in every donor"
     return f"{level} interval {effect(low)} to {effect(high)}"
 
 

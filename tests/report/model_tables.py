@@ -375,6 +375,7 @@ def _components(rng, shape: Shape) -> dict[str, pd.DataFrame]:
                 tested = {"measure": "contribution", "cell_class": cell_class, "stage": "adnc"}
                 q = float(rng.beta(0.5, 1)) if shape.stages_tested else np.nan
                 found = {"primary": True, "beta": 0.3, "p": q / 2, "q": q, "status": status}
+                found["detectable"] = 0.7 if shape.stages_tested else np.nan
                 found["survives_thinning"] = "yes" if q < 0.02 else "no" if q < 0.05 else ""
                 stages.append(place | tested | found)
     of_pathways = "block component view library gene_set primary p q share_of_components".split()

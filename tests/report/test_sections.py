@@ -49,6 +49,7 @@ def test_no_arms_no_replication_no_components(tmp_path):
     assert not {"controls", "replication", "components"} & set(names)
     said = limits.sentences(numbers)
     assert any("No weight was implanted" in sentence for sentence in said)
+    assert any("nothing is found where nothing is" in sentence for sentence in said)
     assert any("nothing was replicated" in sentence for sentence in said)
     assert any(sentence.startswith("seeds is 0 (default 0, 1, 2)") for sentence in said)
     assert said[0].startswith("The data are simulated.")
@@ -161,6 +162,12 @@ def test_a_failed_control_is_said_loudly(tmp_path):
     assert "FAILED: “shuffled labels”" in read["controls"]
     assert "Read this with caution" in numbers["verdict_sentence"]
     assert numbers["sections"]["controls"]["undecided"] == ["pretrained"]
+    said = (
+        "Of 2 control arms, 0 came out as expected, 1 did not, and 1 could neither pass nor fail."
+    )
+    assert read["controls"].startswith(said)
+    said = limits.sentences(numbers)
+    assert not any("nothing is found where nothing is" in sentence for sentence in said)
     assert not numbers["limits"]["from_scratch"]  # the arm `pretrained` has a checkpoint
     assert "model.embsize" not in [row["key"] for row in numbers["reductions"]]
 
@@ -301,6 +308,10 @@ def test_genes_against_diagnosis_elsewhere_are_told(tmp_path):
     tables, numbers, read = told(tmp_path, n_candidates=3, bulk=("adni",))
     assert "In adni (bulk blood; AD: ADNC" in read["external"]
     assert "Blood is not brain" in read["external"]
+    reach = numbers["sections"]["external"]["reach"]
+    genes = tables.external[tables.external["test"] == "gene"]
+    assert reach == pytest.approx((genes["effect_high"] - genes["effect_low"]).median() / 2, 1e-5)
+    assert f"intervals reach {reach:.3g} standard deviations" in read["external"]
     assert (
         "In adni, differences are adjusted for rin at most, not for age and sex."
         in read["external"]

@@ -177,6 +177,7 @@ def test_numbers_are_written_one_way(value, count, amount, effect, percent):
 def test_words():
     assert words.interval(float("nan"), 1.0) == "no interval available"
     assert words.interval(-0.1, 0.2) == "95 % interval −0.1 to +0.2"
+    assert words.interval(0.0, 0.0) == "the same in every donor"
     assert words.listed(["a", "b", "c"]) == "a, b and c"
     assert words.several(1, "model") == "1 model"
     assert words.several(2000, "head or MLP", "heads and MLPs") == "2,000 heads and MLPs"

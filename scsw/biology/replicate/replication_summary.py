@@ -66,7 +66,7 @@ def summary_rows(
         (why nothing could be tested) and ``caveat`` (why agreement would be no evidence).
     """
     for level in LEVELS:
-        rows, statistic_is, reason = _level(level, tables, names)
+        rows, statistic_is, reason = _level(level, tables, names, alpha)
         tested = rows.dropna(subset=["p"])
         by_model = tested.groupby(_MODELS)["p"].agg(simes)
         agree = tested[tested["q"].le(alpha)].groupby(_MODELS).ngroups if len(tested) else 0
@@ -99,7 +99,8 @@ def with_outcomes(rows: pd.DataFrame, alpha: float) -> pd.DataFrame:
 def _outcome(row, alpha: float) -> str:
     if pd.isna(row.p):
         return f"Not testable: {row.reason}."
-    models = f"{row.n_models_agree} of {row.n_models} pairs of models"
+    pairs = "pair" if row.n_models == 1 else "pairs"
+    models = f"{row.n_models_agree} of {row.n_models} {pairs} of models"
     if row.q > alpha:
         return f"No agreement shown (q {row.q:.3g}; some test passes in {models})."
     text = f"Agreement (q {row.q:.3g}; some test passes in {models})"
@@ -107,13 +108,13 @@ def _outcome(row, alpha: float) -> str:
 
 
 def _level(
-    level: str, tables: Mapping[str, pd.DataFrame], names: tuple[str, str]
+    level: str, tables: Mapping[str, pd.DataFrame], names: tuple[str, str], alpha: float
 ) -> tuple[pd.DataFrame, str, str]:
     """Return the tests of a level with ``statistic``, what that is, and why there may be none."""
     if level == "candidates":
         return _candidates(tables["candidates"], names)
     if level == "stages":
-        return _stages(tables["stage_ranks"], names)
+        return _stages(tables["stage_ranks"], names, alpha)
     reason = {
         "genes": f"{names[0]} and {names[1]} have no candidates with enough scored genes in common",
         "pathways": "no gene set was tested for a matched pair of candidates",
@@ -181,18 +182,30 @@ def _candidates(rows: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFram
     return own, _STATISTIC[kind], f"there is no {what} in {where}"
 
 
-def _stages(ranks: pd.DataFrame, names: tuple[str, str]) -> tuple[pd.DataFrame, str, str]:
-    """Return the rows of one stage: the first of `STAGES` that could be compared."""
+def _stages(
+    ranks: pd.DataFrame, names: tuple[str, str], alpha: float
+) -> tuple[pd.DataFrame, str, str]:
+    """Return the rows of one stage: the first of `STAGES` that could be compared.
+
+    So few cell classes that no order of them has a p of at most `alpha` are no test.
+    """
     ranks = ranks[ranks["stage"].isin(STAGES)]  # APOE alleles are no stage
+    ranks = ranks.assign(p=ranks["p"].where(ranks["p_floor"].le(alpha)))
     tested = ranks.dropna(subset=["p"])
     if tested.empty:
         reason = f"no stage was tested in both {names[0]} and {names[1]}"
         if len(ranks):
-            reason = "too few cell classes were tested in both cohorts"
+            reason = (
+                f"too few cell classes were tested in both cohorts for any order of them to reach "
+                f"p {alpha:g}"
+            )
         return ranks.assign(statistic=ranks["spearman"]), "mean Spearman of stage slopes", reason
     stage = next(name for name in STAGES if name in set(tested["stage"]))
     own = tested[tested["stage"].eq(stage)]
-    text = f"median of the mean Spearman of {stage} slopes over cell classes"
+    text = (
+        f"median of the mean Spearman of {stage} slopes over cell classes (smallest possible p "
+        f"{own['p_floor'].min():.3g})"
+    )
     return own.assign(statistic=own["spearman"]), text, ""
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from scsw.biology.tables import POWER
 from scsw.report import words
 from scsw.report.tables import Tables
 
@@ -115,6 +116,8 @@ def _stages(table: pd.DataFrame, alpha: float) -> dict[str, Any]:
             "beta": float(row["beta"]),
             "q": float(row["q"]),
         }
+        found["detectable"] = float(tested["detectable"].median())
+        found["power"] = POWER
         found["n_survive"] = int((tested["survives_thinning"] == "yes").sum())
     return found
 
@@ -193,7 +196,8 @@ def _links(n: dict[str, Any]) -> list[str]:
         f"{words.count(stages['n_survive'])} of them again on cells thinned to one depth. Smallest "
         f"q: {_named(best)} in {best['cell_class']} on {best['stage']} "
         f"({words.effect(best['beta'])} standard deviations per stage, q "
-        f"{words.amount(best['q'])}).",
+        f"{words.amount(best['q'])}). With {words.percent(stages['power'])} power a slope of "
+        f"{words.amount(stages['detectable'])} would have been found (median).",
     ]
 
 

@@ -34,6 +34,9 @@ def numbers(t: Tables) -> dict[str, Any]:
         "failed": [arm["label"] for arm in arms if arm["passed"] is False],
         "undecided": [arm["label"] for arm in arms if arm["passed"] is None],
         "has_implant": any(arm["arm"].startswith("implanted") for arm in arms),
+        "negative_could_fail": any(
+            arm["arm"] in ("untrained", "shuffled") and arm["passed"] is not None for arm in arms
+        ),
         "found_implant": any(
             arm["arm"].startswith("implanted") and arm["passed"] is True for arm in arms
         ),
@@ -47,8 +50,12 @@ def reading(n: dict[str, Any]) -> list[str]:
             "This run has no control arms: it shows neither that a planted weight would have been "
             "found, nor that nothing is found where nothing is."
         ]
-    counted = f"{words.count(n['n_passed'])} of {words.several(n['n_arms'], 'control arm')} came"
-    counted += " out as expected."
+    undecided = len(n["undecided"])
+    counted = (
+        f"Of {words.several(n['n_arms'], 'control arm')}, {words.count(n['n_passed'])} came out as "
+        f"expected, {words.count(len(n['failed']))} did not"
+    )
+    counted += f", and {words.count(undecided)} could neither pass nor fail." if undecided else "."
     outcomes = [f"{arm['label'].capitalize()}: {arm['outcome'].rstrip('.')}." for arm in n["arms"]]
     remarks = []
     if n["failed"]:

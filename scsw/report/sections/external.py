@@ -26,6 +26,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_gene_tests": len(genes),
         "n_gene_passed": int((genes["q"] < alpha).sum()),
         "n_genes": int(genes["gene"].nunique()),
+        "reach": float(((genes["effect_high"] - genes["effect_low"]) / 2).median()),
         "n_sets": len(tested),
         "n_sets_passed": len(passed),
         "n_untested": len(sets) - len(tested),
@@ -82,7 +83,9 @@ def reading(n: dict[str, Any]) -> list[str]:
         said.append(
             f"{words.several(n['n_genes'], 'leading gene')} of the best candidates gave "
             f"{words.several(n['n_gene_tests'], 'test')} against diagnosis; "
-            f"{words.count(n['n_gene_passed'])} pass q < {words.amount(n['alpha'])}."
+            f"{words.count(n['n_gene_passed'])} pass q < {words.amount(n['alpha'])}. Their 95 % "
+            f"intervals reach {words.amount(n['reach'])} standard deviations to either side "
+            "(median), so that smaller differences may be there and were not seen."
         )
     if n["n_sets"]:
         said.append(

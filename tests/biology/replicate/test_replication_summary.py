@@ -81,6 +81,16 @@ def test_the_stage_that_is_summed_up_is_no_allele(stages, used):
     assert f"{used} slopes" in row["statistic_is"] or row["outcome"].startswith("Not testable")
 
 
+def test_so_few_classes_that_no_order_could_pass_are_no_test():
+    ranks = pd.DataFrame({"stage": ["adnc"], "spearman": 1.0, "p": 1 / 6, "q": 1 / 6})
+    about = {"cohort_a": "x", "cohort_b": "y", "n_shared_donors": 0, "seed_a": 0, "seed_b": 0}
+    ranks = ranks.assign(**about, null="orders", n_pairs=2, n_classes=3, p_floor=1 / 6)
+    given = tables([]) | {"stage_ranks": typed(ranks, TABLES["stage_ranks"])}
+    rows = summary_rows(given, n_shared=0, alpha=0.05, names=("one", "two"))
+    row = with_outcomes(pd.DataFrame(rows), 0.05).set_index("level").loc["stages"]
+    assert row["outcome"].startswith("Not testable: too few cell classes") and row["n"] == 0
+
+
 def test_levels_without_a_test_say_why():
     outcomes = summed([])["outcome"]
     assert outcomes.str.startswith("Not testable: ").all()
