@@ -265,6 +265,9 @@ def test_columns_that_some_donors_lack_are_left_out(sea_ad_file, tmp_path):
     found = read(per_donor_files(tmp_path / "donors", sea_ad_file, older))
     assert found.obs["doublet_score"].isna().all()
     assert len(found.obs) == 120
+    assert found.warnings == [
+        "Columns that only some of the 10 files have were not read: Doublet score."
+    ]
 
 
 def test_a_folder_without_h5ad_files(tmp_path):

@@ -126,7 +126,13 @@ def read(request: Request) -> SourceCohort:
         coded["cps"] = with_cps(coded, request.tables["cps"])
     used = found.decoded("used", coding.choice(TRUTH), True, "True or False").to_numpy(bool)
     read_files = files(request.path, request.tables)
-    return assemble(counts, genes, coded, found, read_files, {"not_used": ~used})
+    cohort = assemble(counts, genes, coded, found, read_files, {"not_used": ~used})
+    if lost := sorted({name for part in parts for name in part.table} - set(found.table)):
+        cohort.warnings.append(
+            f"Columns that only some of the {len(parts)} files have were not read: "
+            f"{', '.join(lost)}."
+        )
+    return cohort
 
 
 @dataclass(frozen=True)
