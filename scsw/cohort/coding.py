@@ -18,7 +18,10 @@ from scsw.errors import ScswError
 Decoder = Callable[[str], Any]
 
 # Never "none": in a plaque score it could mean that none were found.
-MISSING_TEXTS = frozenset({"", "na", "n/a", "nan", "<na>", "unknown", "unavailable"})
+MISSING_TEXTS = frozenset(
+    {"", "na", "n/a", "nan", "<na>", "unknown", "unavailable", "missing"}
+    | {f"not {word}" for word in ("available", "applicable", "reported", "provided", "collected")}
+)
 
 _LOWER_BOUND = re.compile(r"^(>=?|≥)\s*|\s*\+$")
 _ROMAN = {"0": 0, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}

@@ -32,6 +32,10 @@ CANDIDATES = {
     "study": ("Study",),
 }
 
+LEAVE_OUT = (
+    "or leave out such donors' cells: `values: {donor_id: {NAME: ''}}`, the name as the cells' own "
+    "column has it"
+)
 SEX = {"0": "female", "1": "male"}
 # ceradsc runs from 1 = definite to 4 = no AD; ours from none to frequent.
 CERAD = {"1": 3, "2": 2, "3": 1, "4": 0}
@@ -129,7 +133,7 @@ def with_donor_rows(
             f"such as {', '.join(unknown[:5])}",
             expected="a row for each donor of the cells",
             fix="use the complete table, or name it: clinical with --clinical, donors with "
-            "--donor-table (in the config: `clinical:`, `donor_table:`)",
+            "--donor-table (in the config: `clinical:`, `donor_table:`); " + LEAVE_OUT,
         )
     place = donors.index.get_indexer(donor.cat.categories)[donor.cat.codes]
 

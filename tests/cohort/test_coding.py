@@ -88,7 +88,9 @@ def test_decoded_names_column_values_and_field():
 
 
 def test_decoded_keeps_order_and_missing_values():
-    values = pd.Series(["4", "", "1", None, "Reference", "4"], index=list("abcdef"), name="x")
+    # "not applicable" and the like are what INSDC and GEO ask for where nothing is known.
+    texts = ["4", "Not applicable", "1", None, "Reference", "4"]
+    values = pd.Series(texts, index=list("abcdef"), name="x")
     result = coding.decoded(
         values,
         coding.integer(0, 4),

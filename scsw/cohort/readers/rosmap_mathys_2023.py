@@ -25,6 +25,7 @@ from scsw.cohort.h5ad_genes import genes_of_h5ad
 from scsw.cohort.request import Request
 from scsw.cohort.rosmap_clinical import (
     CLINICAL,
+    LEAVE_OUT,
     beside,
     blank_missing,
     clinical_fields,
@@ -160,7 +161,7 @@ def _individuals(subject: pd.Series, path: Path) -> pd.Series:
             f"{path}, such as {', '.join(unknown[:5])}",
             expected="a row for each donor of the cells",
             fix="use the complete table, or name it with --donor-table (in the config: "
-            "`donor_table:`)",
+            "`donor_table:`); " + LEAVE_OUT,
         )
     return coding.mapped(subject, lambda name: ids.get(name, ""))
 

@@ -255,7 +255,7 @@ MALFORMED = {
     ),
     "subject without an individualID": (
         table(DONORS, lambda t: t.assign(individualID="NA")),
-        "8 of 8 donors are no subject with an individualID",
+        "8 of 8 donors are no subject with an individualID.*leave out such donors' cells",
     ),
     "subject of two individuals": (
         table(DONORS, lambda t: t.assign(individualID=["R1", *t["individualID"][1:]])),
@@ -264,7 +264,7 @@ MALFORMED = {
     "no subjects": (table(DONORS, lambda t: t.drop(columns="subject")), "no column subject"),
     "clinical rows missing": (
         table(CLINICAL, lambda t: t.drop(index=[5, 6])),
-        "2 of 8 donors have no row in .*such as R9100035, R9100042",
+        "2 of 8 donors have no row in .*such as R9100035, R9100042.*leave out such donors' cells",
     ),
     "individual twice": (
         table(CLINICAL, twice("individualID", "R9100000")),
