@@ -65,6 +65,16 @@ def temporary_folder(step: str, work: str | Path | None, out: str | Path) -> Pat
     return Path(work) / f"scsw-{step}-{own}"
 
 
+def check_room(folder: Path, needed: float) -> None:
+    """Raise a `ScswError` if the disk of a folder has fewer than `needed` bytes free."""
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise ScswError(
+            f"{folder} has {free / 1e9:.1f} GB free",
+            expected=f"about {needed / 1e9:.1f} GB for temporary files",
+            fix="free some space, or name a folder on another disk with --work",
+        )
+
+
 def file_state(path: str | Path) -> list[Any]:
     """Return what tells a file from others of its name: path, size, time of its last change."""
     status = Path(path).stat()

@@ -11,6 +11,8 @@ from scipy import sparse
 
 # Most cells of a block: bounds what is held per cell where cells are nearly empty.
 BLOCK_CELLS = 1 << 16
+# What a value takes on disk once it is checked: two bytes for the gene, one or two for the count.
+BYTES_PER_VALUE = 4
 
 
 class CountMatrix(ABC):

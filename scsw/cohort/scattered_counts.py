@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from scipy import sparse
 
-from scsw.cohort.count_matrix import CountMatrix, even_ranges
+from scsw.cohort.count_matrix import BYTES_PER_VALUE, CountMatrix, even_ranges
+from scsw.workspace import check_room
 
 _RECORD = np.dtype([("cell", np.int32), ("gene", np.int32), ("value", np.float64)])
 _COMPLETE = "complete"
@@ -57,6 +58,8 @@ class ScatteredCounts(CountMatrix):
         scratch.mkdir(parents=True, exist_ok=True)
         for stale in scratch.glob("*.entries"):
             stale.unlink()
+        # The checked values are written while these files are still there.
+        check_room(scratch, self.n_values * (_RECORD.itemsize + BYTES_PER_VALUE))
         step = next((stop - first for first, stop in even_ranges(self.shape[0], per_file)), 1)
         # Sorting by file needs a second copy, and records are larger than what was read.
         for cell, gene, value in self.entries(max(1, limit // 4)):

@@ -17,13 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scsw.cohort.count_matrix import CountMatrix
+from scsw.cohort.count_matrix import BYTES_PER_VALUE, CountMatrix
 from scsw.cohort.counts import sum_columns, whole_counts
 from scsw.cohort.progress import progress
 from scsw.errors import ScswError
-
-# Bytes of a value in a block: two for the gene, one or two for the count.
-_BYTES_PER_VALUE = 4
+from scsw.workspace import check_room
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,8 @@ class Spool:
         start = max((stop for _, stop in self._written()), default=0)
         if start == self.n_cells:
             return  # a source that must be scattered first would be, for nothing
-        _check_room(self._folder, source.n_values * (1 - start / max(self.n_cells, 1)))
+        left = source.n_values * (1 - start / max(self.n_cells, 1))
+        check_room(self._folder, left * BYTES_PER_VALUE)
         scratch = self._folder.with_name("scratch")
         with progress("reading cells", self.n_cells, start) as advance:
             for block in source.blocks(limit, scratch, start):
@@ -190,13 +189,3 @@ def _measured(
     n_genes = np.diff(counts.indptr).astype(np.int64)
     chosen = counts if len(kept) == stop - first else counts[kept]
     return Block(first, stop, total, n_genes, mito, first + kept, chosen)
-
-
-def _check_room(folder: Path, n_values: float) -> None:
-    free, needed = shutil.disk_usage(folder).free, n_values * _BYTES_PER_VALUE
-    if needed > free:
-        raise ScswError(
-            f"{folder} has {free / 1e9:.1f} GB free",
-            expected=f"about {needed / 1e9:.1f} GB for temporary files",
-            fix="free some space, or name a folder on another disk with --work",
-        )

@@ -1,10 +1,14 @@
 """Counts in any order come out cell by cell, however small the files they are scattered into."""
 
+import shutil
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy import sparse
 
 from scsw.cohort.scattered_counts import ScatteredCounts
+from scsw.errors import ScswError
 from tests.cohort.layouts import read_counts
 
 
@@ -102,3 +106,12 @@ def test_values_keep_their_fraction(tmp_path):
     """Whether they are counts is judged later, with the message that names the source."""
     found = read_counts(scattered(np.array([[0.5, 0], [0, 2]])), tmp_path / "s")
     assert isinstance(found, sparse.csr_matrix) and found[0, 0] == 0.5
+
+
+def test_a_disk_without_room_for_both_passes_is_told_first(dense, tmp_path, monkeypatch):
+    source = scattered(dense)
+    free = source.n_values * 16  # enough for the values as they come, but not once checked beside
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    with pytest.raises(ScswError, match="GB for temporary files"):
+        list(source.blocks(10, tmp_path / "scratch"))
+    assert not list((tmp_path / "scratch").iterdir())
