@@ -50,8 +50,10 @@ def genes_of_h5ad(file: h5py.File, key: str) -> pd.DataFrame:
     if _share(names, r"ENSG\d{11}") > 0.5:
         return gene_frame(_column(own, var, SYMBOLS), names, where)
     are_numbers = _share(names, r"\d+$") == 1
-    symbols = _column(own, var, SYMBOLS) if are_numbers else names
-    return gene_frame(symbols, _column(own, var, IDS), where)
+    symbols, ids = _column(own, var, SYMBOLS) if are_numbers else names, _column(own, var, IDS)
+    if ids is not None:
+        _refuse_other_species(ids.astype(str), where)
+    return gene_frame(symbols, ids, where)
 
 
 def _table(file: h5py.File, key: str) -> str:

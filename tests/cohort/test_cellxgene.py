@@ -8,6 +8,7 @@ from scsw.cohort.counts import whole_counts
 from scsw.cohort.readers import cellxgene
 from scsw.cohort.request import Request
 from scsw.cohort.sources import choose
+from scsw.errors import ScswError
 from tests.cohort import layouts
 
 
@@ -140,3 +141,24 @@ def test_authors_types_stand_where_the_ontology_is_coarser(tmp_path):
         ("Hippocampal CA4", "excitatory"),
         ("MGE interneuron", "inhibitory"),
     }
+
+
+def test_a_slice_of_the_census(tmp_path):
+    """Its genes are numbered, with both names in columns of var, and its counts stand in X."""
+
+    def slice_(a, prefix="ENSG"):
+        a.X, a.raw = a.raw.X.copy(), None
+        a.var["feature_id"] = [prefix + name.removeprefix("ENSG") for name in a.var_names]
+        a.var_names = [str(number) for number in range(a.n_vars)]
+
+    path = layouts.write_cellxgene(tmp_path / "c.h5ad", "portal", edit=slice_)
+    assert choose("auto", path)[0] == "cellxgene"
+    found = read(path)
+    assert found.genes["ensembl_id"].tolist() == list(layouts.GENES.values())
+    assert found.genes["symbol"].tolist() == list(layouts.GENES)
+
+    def mouse(a):
+        slice_(a, "ENSMUSG")
+
+    with pytest.raises(ScswError, match="genes of another species, such as ENSMUSG"):
+        read(layouts.write_cellxgene(tmp_path / "m.h5ad", "portal", edit=mouse))

@@ -551,7 +551,7 @@ CASES = [
     Case("log values in raw", "cellxgene", "raw.X .*not whole numbers", edit=log_in_raw),
     Case("log values in X", "cellxgene", "X of .*not whole numbers.*in raw.X, or in X",
          edit=lambda a: setattr(a, "raw", None)),
-    Case("mouse", "cellxgene", "no gene of .* human Ensembl id", edit=mouse_genes),
+    Case("mouse", "cellxgene", "genes of another species, such as ENSMUSG", edit=mouse_genes),
     Case("swapped axes", "cellxgene", "cells in var and its genes in obs", damage="transpose"),
     Case("pooled donors", "cellxgene", "no donor id for any", edit=set_obs("donor_id", "pooled")),
     Case("sex term", "cellxgene", "'sex_ontology_term_id' holds 'PATO:1'",

@@ -21,10 +21,10 @@ from scsw.cohort import coding
 from scsw.cohort.cell_types import SEA_AD_CLASSES, SILETTI_2023_CLASSES, classes
 from scsw.cohort.columns import Columns
 from scsw.cohort.fields import cell_fields, donor_fields
-from scsw.cohort.genes import gene_frame, without_version
 from scsw.cohort.glimpse import Glimpse
 from scsw.cohort.h5_matrix import h5ad_matrix
-from scsw.cohort.h5ad import column_names, open_h5ad, read_columns
+from scsw.cohort.h5ad import column_names, open_h5ad
+from scsw.cohort.h5ad_genes import genes_of_h5ad
 from scsw.cohort.readers import sea_ad
 from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort, assemble
@@ -117,27 +117,10 @@ def read(request: Request) -> SourceCohort:
         found.need("donor_id")
         found.need("cell_type")
         key = request.counts or ("raw/X" if "raw" in file else "X")
-        genes = _genes(file, key)
+        genes = genes_of_h5ad(file, key)
     where = f"{key.replace('raw/X', 'raw.X')} of {request.path}"
     counts = h5ad_matrix(request.path, key, where, ADVICE)
     return assemble(counts, genes, _coded(found), found, [request.path])
-
-
-def _genes(file: h5py.File, key: str) -> pd.DataFrame:
-    """Read the names of the genes; those of ``raw`` may be more."""
-    var = read_columns(file, "var")
-    raw_var = read_columns(file, "raw/var") if key.startswith("raw/") else var
-    ids = without_version(pd.Series(raw_var.index, dtype=object))
-    if not ids.str.startswith("ENSG").any():
-        raise ScswError(
-            f"no gene of {file.filename} is named by a human Ensembl id; the first names are "
-            + ", ".join(ids[:3]),
-            expected="Ensembl ids as the index of var",
-        )
-    symbols = raw_var.get("feature_name")
-    if symbols is None and "feature_name" in var:
-        symbols = var["feature_name"][~var.index.duplicated()].reindex(raw_var.index)
-    return gene_frame(symbols, ids, f"var of {file.filename}")
 
 
 def _coded(found: Columns) -> dict[str, pd.Series]:
