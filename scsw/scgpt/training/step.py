@@ -16,6 +16,9 @@ from scsw.scgpt.training.out_of_memory import in_parts
 from scsw.scgpt.training.training_pass import TrainingPass
 from scsw.scgpt.training.training_run import TrainingRun
 
+# Steps after whose gradients the processor waits, to take one again whose fp16 numbers overflow.
+_FIRST = 20
+
 
 @dataclass
 class Step:
@@ -24,6 +27,12 @@ class Step:
     The loss is that of the whole batch, however it is divided: over processes, over the parts that
     are computed one after another, and over twice as many parts where memory runs out. Divided
     otherwise, only roundings and the draws of dropout differ.
+
+    In fp16 the loss is scaled, at first by too much: gradients overflow, sooner those of the whole
+    batch than those of its parts. Such a step is taken again with half the scale, so that it does
+    not hang on the division how many steps a run begins with. After the first steps it is left
+    out, as PyTorch has it: there it comes once in 2,000 steps, when the scale is tried to grow, and
+    to look for it at every step would make the processor wait for the GPU.
 
     Attributes
     ----------
@@ -53,14 +62,18 @@ class Step:
         own = cells_of(batch, start, stop) if self.processes.size > 1 else batch
         run.model.train()
         place = (start, len(batch.lengths))
-        means, n = in_parts(
-            lambda n: self._backward(own, counts, n, place), run.parts, self._most_parts(own)
-        )
-        if n > run.parts:
-            print(f"out of memory: from step {run.step} on in {n} parts", flush=True)
-            run.parts = n
-        self.processes.add_gradients(run.model.parameters())
-        self._update()
+        again = True
+        while again:
+            means, n = in_parts(
+                lambda n: self._backward(own, counts, n, place), run.parts, self._most_parts(own)
+            )
+            if n > run.parts:
+                print(f"out of memory: from step {run.step} on in {n} parts", flush=True)
+                run.parts = n
+            self.processes.add_gradients(run.model.parameters())
+            again = self._update()
+        run.lr = run.schedule.get_last_lr()[0]
+        run.schedule.step()
         run.tokens += batch.n_tokens
         run.step += 1
         if start > 0:  # ECS is no sum: the process that has the first cell tells it
@@ -100,11 +113,14 @@ class Step:
             none = torch.zeros(0, self.run.model.d_model, device=self.losses.device)
             self.processes.all_rows(none, *place)
 
-    def _update(self) -> None:
-        run = self.run
-        run.scaler.unscale_(run.optimizer)
+    def _update(self) -> bool:
+        """Update the weights; return whether the step is to be taken again instead."""
+        run, scaler = self.run, self.run.scaler
+        watched = scaler.is_enabled() and run.step < _FIRST
+        before = scaler.get_scale() if watched else 0.0
+        scaler.unscale_(run.optimizer)
         nn.utils.clip_grad_norm_(run.model.parameters(), self.grad_clip)
-        run.scaler.step(run.optimizer)
-        run.scaler.update()
-        run.lr = run.schedule.get_last_lr()[0]
-        run.schedule.step()
+        scaler.step(run.optimizer)
+        scaler.update()
+        # Gradients that overflow at scale 1 will not be mended by a smaller one.
+        return watched and 1 <= scaler.get_scale() < before

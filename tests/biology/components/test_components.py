@@ -282,7 +282,7 @@ def test_the_gpu_gives_the_rises_of_the_cpu(tmp_path, scale):
     """Small changes go through the kernels in bf16, large ones through float32."""
     cohort = write_cohort(tmp_path, n_genes=150)
     sizes = {"embsize": 64, "nheads": 2, "d_hid": 64, "max_seq_len": 96}
-    init(cohort, tmp_path / "init", settings=model_settings(**sizes))
+    init(cohort, tmp_path / "init", model=model_settings(**sizes), seed=0)
     model = load_model(tmp_path / "init").eval()
     with torch.no_grad():
         model.cls_decoder.out_layer.weight.mul_(scale)

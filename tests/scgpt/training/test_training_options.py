@@ -17,7 +17,7 @@ from scsw.scgpt.training.fit import _Training
 from scsw.scgpt.training.step import Step
 from scsw.scgpt.training.training_progress import training_progress
 from scsw.scgpt.training.training_run import TrainingRun
-from tests.scgpt.training.small_runs import history, moved, run, weights
+from tests.scgpt.training.small_runs import assert_same_curve, history, moved, run, weights
 from tests.tiny import write_cohort
 
 
@@ -126,14 +126,29 @@ def test_an_adapted_run_goes_on_where_it_was_killed(start, tmp_path, monkeypatch
     assert killed_and_gone_on(start, tmp_path / "model", monkeypatch, **given) == weights_of(whole)
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of .lr_scheduler.step")  # see the comment below
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_an_fp16_step_that_overflows_is_taken_again(start, tmp_path, monkeypatch, accumulate):
+    """Otherwise a run would begin later than that of another precision, or in more parts."""
+    scales, take = [], Step.__call__
+
+    def watched(self, batch):
+        found = take(self, batch)
+        scales.append(self.run.scaler.get_scale())
+        return found
+
+    monkeypatch.setattr(Step, "__call__", watched)
+    given = {"accumulate": accumulate, "compute": {"precision": "fp16"}}
+    out = run(start, tmp_path / "model", **given)
+    assert scales[0] < 2**16
+    assert_same_curve(out, start[2], rtol=5e-3)
+
+
 def test_a_scaled_fp16_run_learns_and_goes_on(start, tmp_path, monkeypatch):
     given = {"save_minutes": 0, "compute": {"precision": "fp16"}}
     states, state = [], TrainingRun.state
     monkeypatch.setattr(TrainingRun, "state", lambda self: states.append(state(self)) or states[-1])
     whole = run(start, tmp_path / "whole", **given)
     assert states[-1]["scaler"]["scale"] >= 1 and states[-1]["scaler"]["_growth_tracker"] > 0
-    # The first scales are too large: steps that overflow are left out, as in every such run.
     losses = [history(folder)["loss"].iloc[-1] for folder in (whole, start[2])]
     assert moved(whole, start[2]) and np.allclose(*losses, rtol=0.1)
     assert killed_and_gone_on(start, tmp_path / "model", monkeypatch, **given) == weights_of(whole)
