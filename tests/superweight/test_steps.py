@@ -337,6 +337,8 @@ def arm_folder(root, arm, verdicts, sealed=None):
     table["causal"] = table["verdict"].str.startswith("causal")
     if "min_effect" not in table:
         table = table.assign(min_effect=0.1, q=0.5)
+    if "effect_high" not in table:
+        table["effect_high"] = 0.2
     if "effect_gep_mse" not in table:
         table["effect_gep_mse"] = 0.0
     write_table(table, folder / "prune" / "verdicts.parquet")
@@ -429,6 +431,17 @@ def test_an_implant_that_was_missed_is_said(tmp_path):
     row = read_table(tmp_path / "controls.parquet").iloc[0]
     assert row["found_rank"] == -1 and not row["passed"]
     assert "not among the candidates" in row["outcome"]
+
+
+@pytest.mark.parametrize(("high", "passed"), [(0.09, None), (0.11, False)])
+def test_an_implant_that_training_left_idle_is_no_failure(tmp_path, high, passed):
+    sealed = {"kind": "implanted_informative", "block": 1, "row": 2, "column": 3}
+    rows = [{"candidate_id": "ffn_down.b1.r2.c3", "verdict": "not causal", "effect_high": high}]
+    folder = arm_folder(tmp_path, "implanted_informative", rows, sealed)
+    judge_controls({"implanted_informative": folder}, tmp_path / "controls.parquet")
+    row = read_table(tmp_path / "controls.parquet").iloc[0]
+    assert (None if pd.isna(row["passed"]) else bool(row["passed"])) == passed
+    assert ("at most 0.09 nats, of the 0.1 that would count" in row["outcome"]) == (passed is None)
 
 
 def test_no_control_arms_give_an_empty_table(tmp_path):

@@ -160,7 +160,7 @@ def _runs(stored: Path) -> str:
     runs = [read_json(path) for path in sorted(stored.glob("run-*.json"))]
     rows = [
         [
-            run["part"],
+            ", ".join([run["part"], *(k.removeprefix("implanted_") for k in run.get("kinds", []))]),
             "{}:{}".format(*run["slice"]),
             str(run["workers"]),
             f"{run['wall_seconds'] / 60:.1f} min",

@@ -117,12 +117,19 @@ def _judge_implant(verdicts: pd.DataFrame, sealed: dict) -> dict:
             "outcome": "the sealed scalar was not among the candidates",
         }
     own = found.iloc[0]
-    grade = "causal, " + sealed["kind"].removeprefix("implanted_")
-    passed = None if own["verdict"] == "not assessable" else own["verdict"] == grade
+    passed = own["verdict"] == "causal, " + sealed["kind"].removeprefix("implanted_")
+    outcome = f"found at rank {own['rank']}; {own['verdict']}: {own['reason']}"
+    if not own["causal"] and own["effect_high"] < own["min_effect"]:
+        # Training may leave a scalar idle. Then nothing that counts is there to be called.
+        outcome += (
+            ". The model learnt to do without it: zeroing it costs at most "
+            f"{own['effect_high']:.3g} nats, of the {own['min_effect']:.3g} that would count"
+        )
+        passed = None
     return {
         "candidate_id": place,
         "found_rank": int(own["rank"]),
         "verdict": own["verdict"],
-        "passed": passed,
-        "outcome": f"found at rank {own['rank']}; {own['verdict']}: {own['reason']}",
+        "passed": None if own["verdict"] == "not assessable" else passed,
+        "outcome": outcome,
     }
