@@ -161,8 +161,8 @@ _PATTERNS = {
     r"|leukocyte|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil"
     r"|plasma cell",
     "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b",
-    "glia": r"\bastro|\boligo|\bopc\b|ependym|bergmann glia",
-    "inhibitory": r"gaba|inhibitory|interneuron|chandelier|\binh\b|medium spiny"
+    "glia": r"\bastro|\boligo|\bopcs?\b|ependym|bergmann glia",
+    "inhibitory": r"gaba|inhibitory|interneuron|chandelier|\binh\b|medium spiny|\bmsns?\b"
     r"|\b(pvalb|sst|vip|lamp5|sncg)\b",
     "excitatory": r"glutamat|excitatory|pyramidal|\bexc\b|intratelencephalic|corticothalamic"
     r"|near-projecting|\bl[2-6][^ ]* (it|et|ct|np)\b|\bl6b\b",
@@ -171,8 +171,9 @@ _PATTERNS = {
 
 def class_of_name(name: str) -> str:
     """Return the cell class that a cell type's name or ontology term tells, else ``"other"``."""
-    if name in _NAMES:
-        return _NAMES[name]
+    for known in (name, re.sub(r"[._ -]?\d+$", "", name)):  # Mic.12 and In0 are clusters of a type
+        if known in _NAMES:
+            return _NAMES[known]
     words = name.replace("_", " ")  # OPC_2 is an OPC
     for cell_class, pattern in _PATTERNS.items():
         if re.search(pattern, words, flags=re.IGNORECASE):

@@ -53,6 +53,11 @@ def test_sea_ad_has_24_subclasses_and_seven_of_2026_and_aliases_name_them():
         ("Vas", "vascular"),
         ("ODC", "glia"),
         ("DG", "excitatory"),
+        ("In0", "inhibitory"),
+        ("Mic.12", "immune"),
+        ("PER.END1", "vascular"),
+        ("OPCs", "glia"),
+        ("CA1", "other"),
     ],
 )
 def test_class_of_a_name(name, expected):
