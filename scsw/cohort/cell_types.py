@@ -160,7 +160,8 @@ _PATTERNS = {
     "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|monocyte|myeloid|lymphocyte"
     r"|leukocyte|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil"
     r"|plasma cell",
-    "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b",
+    "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b"
+    r"|\bvasc\b",
     "glia": r"\bastro|\boligo|\bopcs?\b|ependym|bergmann glia",
     "inhibitory": r"gaba|inhibitory|interneuron|chandelier|\binh\b|medium spiny|\bmsns?\b"
     r"|\b(pvalb|sst|vip|lamp5|sncg)\b",

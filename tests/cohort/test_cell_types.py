@@ -57,6 +57,8 @@ def test_sea_ad_has_24_subclasses_and_seven_of_2026_and_aliases_name_them():
         ("Mic.12", "immune"),
         ("PER.END1", "vascular"),
         ("OPCs", "glia"),
+        ("Mic/Immune", "immune"),
+        ("Vasc/Epithelia", "vascular"),
         ("CA1", "other"),
     ],
 )

@@ -36,7 +36,8 @@ USUAL = {
     "donor_id": "donor_id donor donorid individual_id individual individualid subject_id subject "
     "patient_id patient participant_id participant projid",
     "cell_type": "cell_type celltype cell_types celltypes author_cell_type cell_type_name "
-    "cell_annotation annotation annotations subclass broad_cell_type major_cell_type",
+    "cell_annotation annotation annotations subclass broad_cell_type major_cell_type "
+    "major_celltype",
     "cell_class": "cell_class broad_class major_class class",
     "supertype": "supertype cell_subtype subtype cell_state subcluster",
     "region": "region brain_region tissue organ",
@@ -213,8 +214,14 @@ class _Columns(Columns):
 def _coded(found: Columns) -> dict[str, pd.Series]:
     cell_type = found.text("cell_type")
     own = {name: name for name in CELL_CLASSES}
+    cells = cell_fields(found)
+    if found.name("donor_id") == "projid":
+        # ROSMAP's number, padded as in its other sets: else a shared donor would pass for two.
+        cells["donor_id"] = coding.mapped(
+            cells["donor_id"], lambda name: name.zfill(8) if name.isdigit() else name
+        )
     return {
-        **cell_fields(found),
+        **cells,
         **donor_fields(found, SEX),
         "cell_type": cell_type,
         "cell_class": classes(found.text("cell_class"), own, (cell_type, {})),

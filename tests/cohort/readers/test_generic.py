@@ -165,6 +165,14 @@ def test_genes_by_id_or_number(tmp_path, form):
     assert genes["ensembl_id"].tolist() == list(layouts.GENES.values())
 
 
+def test_rosmap_s_donors_have_the_names_of_its_other_sets(tmp_path):
+    def numbered(a):
+        a.obs["projid"] = [277_442 + int(name[1:]) for name in a.obs.pop("Donor")]
+
+    donors = donors_of(read(write(tmp_path / "own.h5ad", numbered)))
+    assert donors.index.tolist() == [f"0027744{d}" for d in range(2, 10)]
+
+
 def test_labels_from_a_table(tmp_path):
     path = write(tmp_path / "own.h5ad", lambda a: a.obs.drop(columns="Cell Type", inplace=True))
     labels = pd.DataFrame({"cluster": np.resize(["a", "b", "c"], 100), "braak": "V"})
