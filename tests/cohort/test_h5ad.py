@@ -1,6 +1,10 @@
 """Tables of h5ad files: column by column, of any release of anndata, damaged or not."""
 
+import fcntl
+import os
 import re
+import subprocess
+import sys
 
 import anndata as ad
 import h5py
@@ -12,6 +16,7 @@ from anndata.io import read_elem
 from scsw.cohort import h5ad
 from scsw.cohort.h5ad import column_names, members, open_h5ad, read_columns, stack_tables
 from scsw.errors import ScswError
+from tests.cohort import layouts
 
 NAMES = [f"c{n}" for n in range(6)]
 
@@ -239,3 +244,15 @@ def test_a_text_that_some_files_do_not_code():
     first = pd.DataFrame({"type": pd.Categorical(["A", "B"])}, index=["a", "b"])
     second = pd.DataFrame({"type": ["C"]}, index=["c"])
     assert stack_tables([first, second])["type"].tolist() == ["A", "B", "C"]
+
+
+def test_a_file_is_read_where_it_cannot_be_locked(tmp_path):
+    """As on many clusters' shared disks; here another process holds the lock."""
+    path = layouts.write_sea_ad(tmp_path / "s.h5ad")
+    code = "from scsw.cohort.h5ad import open_h5ad\nwith open_h5ad({!r}) as f: print(*f)"
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        environment = {k: v for k, v in os.environ.items() if k != "HDF5_USE_FILE_LOCKING"}
+        command = [sys.executable, "-c", code.format(str(path))]
+        read = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "obs" in read.stdout, read.stderr
