@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scsw.errors import ScswError
-from scsw.files import sha256, write_json
+from scsw.files import read_json, sha256, write_json
 from scsw.scgpt.model_args import built_args, complete_args
 
 
@@ -27,6 +27,29 @@ def write_folder(
     shutil.copyfile(vocabulary, out / "vocab.json")
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
     torch.save(state, out / "best_model.pt")
+
+
+def read_labels(folder: str | Path) -> list[str]:
+    """Read ``labels.json``: the cell types in the order of the classifier.
+
+    Raises
+    ------
+    ScswError
+        If the folder has none, as those of other tools, or it is no list.
+    """
+    path = Path(folder) / "labels.json"
+    if not path.exists():
+        raise ScswError(
+            f"{folder} has no labels.json",
+            expected="the cell types in the classifier's order",
+            fix="make a starting model of this checkpoint with `scsw init` (model.checkpoint in "
+            "the config); or, if it was trained on the cohort's cell types, write their names "
+            "there as a JSON list",
+        )
+    labels = read_json(path)
+    if not isinstance(labels, list):
+        raise ScswError(f"{path} is not a list", expected="the labels in the classifier's order")
+    return [str(label) for label in labels]
 
 
 def check_vocabulary(folder: str | Path, facts: dict[str, Any]) -> None:

@@ -18,7 +18,21 @@ from scsw.scgpt.tokens.token_batch import TokenBatch
 
 
 def forward_padded(model: nn.Module, batch: TokenBatch, *, mvc: bool = False) -> dict[str, Tensor]:
-    """Run the package's own forward pass with classification, and MVC on request."""
+    """Run the package's own forward pass with classification, and MVC on request.
+
+    Raises
+    ------
+    ScswError
+        If the model embeds cells otherwise than by `<cls>`, or reads their experimental batch.
+    """
+    _refuse(model)
+    if model.use_batch_labels or model.domain_spec_batchnorm:
+        raise ScswError(
+            "the model reads the experimental batch of each cell (batch labels or batch norm)",
+            expected="a model that reads genes and values alone",
+            fix="make a starting model with `scsw init`, of this one or of the checkpoint that it "
+            "was fine-tuned from",
+        )
     return model(batch.genes, batch.values, batch.padding, CLS=True, MVC=mvc)
 
 
@@ -180,7 +194,7 @@ def _refuse(model: nn.Module) -> None:
     if model.cell_emb_style != "cls":
         raise ScswError(
             f"the model embeds cells by `{model.cell_emb_style}`",
-            expected="`cls`: packed cells have no other embedding",
+            expected="`cls`, which every step reads",
         )
 
 

@@ -13,10 +13,11 @@ from scsw.cohort.read import cohort_facts
 from scsw.errors import ScswError
 from scsw.files import require, sha256, whole, write_table
 from scsw.provenance import recorded
-from scsw.scgpt.checkpoint.cohort_fit import cohort_genes, training_types
+from scsw.scgpt.checkpoint.cohort_fit import cohort_genes, known_types, training_types
+from scsw.scgpt.checkpoint.state_dict import read_state_dict
 from scsw.scgpt.checkpoint.token_rows import EMBEDDING, check_genes, move_rows
-from scsw.scgpt.checkpoint.weights import load_weights, read_state_dict
-from scsw.scgpt.folder import write_folder
+from scsw.scgpt.checkpoint.weights import load_weights
+from scsw.scgpt.folder import read_labels, write_folder
 from scsw.scgpt.model import new_model, read_vocabulary
 from scsw.scgpt.model_args import read_model_args, scratch_args, token_args, trainable_args
 
@@ -69,6 +70,7 @@ def init(
             state = read_state_dict(Path(model.checkpoint) / "best_model.pt")
             args = trainable_args(read_model_args(model.checkpoint, state), model.checkpoint)
             args |= token_args(model)
+            state = known_types(state, _labels(Path(model.checkpoint)), labels)
             _check_vocabulary(Path(model.checkpoint), cohort)
         torch.manual_seed(init_seed)
         network = new_model(args, read_vocabulary(cohort.parent), len(labels))
@@ -115,6 +117,10 @@ def training_labels(cohort: Path) -> list[str]:
             fix="check the cell-type column, or lower preprocess.min_cells_per_type",
         )
     return labels
+
+
+def _labels(checkpoint: Path) -> list[str] | None:
+    return read_labels(checkpoint) if (checkpoint / "labels.json").exists() else None
 
 
 def _check_vocabulary(checkpoint: Path, cohort: Path) -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import scsw.scgpt  # noqa: F401  (makes `import scgpt` possible)
 from scsw.errors import ScswError
 from scsw.files import read_json, require
-from scsw.scgpt.checkpoint.weights import load_weights, read_state_dict
+from scsw.scgpt.checkpoint.state_dict import read_state_dict
+from scsw.scgpt.checkpoint.weights import load_weights
 from scsw.scgpt.encoder_layer import EncoderLayer
 from scsw.scgpt.model_args import (
     SIZE_KEYS,
@@ -64,10 +65,19 @@ def read_vocabulary(folder: str | Path) -> dict[str, int]:
     """
     path = Path(folder) / "vocab.json"
     vocabulary = read_json(path)
+    if not isinstance(vocabulary, dict):
+        raise ScswError(f"{path} is not an object", expected="token ids by token, as scGPT saves")
     missing = [token for token in (PAD_TOKEN, CLS_TOKEN) if token not in vocabulary]
     if missing:
-        raise ScswError(f"{path} lacks {' and '.join(missing)}", expected="a scGPT vocabulary")
-    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ScswError(
+            f"{path} lacks {' and '.join(missing)}",
+            expected="a scGPT vocabulary",
+            fix="where the weights have rows for them, add them as scGPT's tutorials do in memory: "
+            f"{PAD_TOKEN}, {CLS_TOKEN} and <eoc>, those that are lacking, in this order, with the "
+            f"ids from {len(vocabulary)} on",
+        )
+    ids = list(vocabulary.values())
+    if not all(type(i) is int for i in ids) or sorted(ids) != list(range(len(ids))):
         raise ScswError(f"the ids in {path} are not 0 to {len(vocabulary) - 1}, each once")
     return vocabulary
 

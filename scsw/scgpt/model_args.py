@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,12 @@ _CHOICES = {
     "input_style": ("binned",),
     "pre_norm": (False,),
 }
+# Which axis of which weight tells a size.
+_SIZE_OF = (
+    ("embsize", "encoder.embedding.weight", 1),
+    ("d_hid", "transformer_encoder.layers.0.linear1.weight", 0),
+)
+_NUMBERS = ("embsize", "nheads", "d_hid", "nlayers", "n_layers_cls", "n_bins", "max_seq_len")
 # Why a choice that scGPT knows is refused.
 _REASONS = {
     "scaling": "it multiplies gene embeddings by the value, so that the mask value is no mask; "
@@ -122,7 +129,9 @@ def read_model_args(
     if options.get("input_emb_style", args.get("input_emb_style")) != args.get("input_emb_style"):
         for name in ("pad_value", "mask_value", "n_input_bins"):  # those of the other style
             args.pop(name, None)
-    return complete_args({**shown_by_weights(state), **args, **options}, path)
+    _check_against_weights(args, state, path)
+    said = {**shown_by_weights(state), **args, **_classifier_depth(state), **options}
+    return complete_args(said, path)
 
 
 def complete_args(args: Mapping[str, Any], path: str | Path = "args.json") -> dict[str, Any]:
@@ -135,6 +144,7 @@ def complete_args(args: Mapping[str, Any], path: str | Path = "args.json") -> di
     if category:
         args.setdefault("n_input_bins", args["n_bins"] + 2)
     _check_choices(args, path)
+    _check_numbers(args, path)
     _check_sizes(args, path)
     return args
 
@@ -195,6 +205,38 @@ def shown_by_weights(state: Mapping[str, Tensor]) -> dict[str, Any]:
     return found
 
 
+def _classifier_depth(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return how deep the classifier is, which training scripts do not always write down."""
+    if "cls_decoder.out_layer.weight" not in state:
+        return {}
+    hidden = [x for key, x in state.items() if key.startswith("cls_decoder._decoder.")]
+    return {"n_layers_cls": 1 + sum(x.ndim == 2 for x in hidden)}
+
+
+def _check_against_weights(
+    args: Mapping[str, Any], state: Mapping[str, Tensor], path: Path
+) -> None:
+    """Raise where ``args.json`` is of a model of other sizes, since ``nheads`` leaves no trace."""
+    _check_numbers(args, path)
+    blocks = [re.match(r"transformer_encoder\.layers\.(\d+)\.", key) for key in state]
+    found = {"nlayers": 1 + max((int(block[1]) for block in blocks if block), default=-1)}
+    for name, key, axis in _SIZE_OF:
+        found[name] = state[key].shape[axis] if key in state else None
+    wrong = {name: size for name, size in found.items() if size and args[name] != size}
+    if wrong:
+        raise ScswError(
+            f"{path} says {_listed({name: args[name] for name in wrong})}, but the weights are of "
+            f"{_listed(wrong)}",
+            expected="the args.json of this model",
+            fix="scGPT's tutorials take sizes from the args.json of the checkpoint that they start "
+            "from, and not from their own settings: copy that file, nheads included",
+        )
+
+
+def _listed(sizes: Mapping[str, Any]) -> str:
+    return " and ".join(f"{name} {size}" for name, size in sizes.items())
+
+
 def number_of_batches(state: Mapping[str, Tensor]) -> int | None:
     """Return for how many experimental batches weights are; None where they know none."""
     for name in ("batch_encoder.embedding.weight", "grad_reverse_discriminator.out_layer.weight"):
@@ -237,12 +279,14 @@ def _read(path: Path) -> dict[str, Any]:
     args = read_json(path)
     if not isinstance(args, dict):
         raise ScswError(f"{path} is not an object", expected="names and values, as scGPT saves")
-    known = {**args, **{name: 1 for name, others in _OTHER_NAMES.items() if {*others} & {*args}}}
-    missing = [key for key in SIZE_KEYS if key not in known and key != "n_layers_cls"]
+    given = {key for key, value in args.items() if value is not None}
+    given |= {name for name, others in _OTHER_NAMES.items() if {*others} & given}
+    missing = [key for key in SIZE_KEYS if key not in given and key != "n_layers_cls"]
     if missing:
         raise ScswError(
             f"{path} lacks {', '.join(missing)}",
             expected="the args.json that scGPT saves beside its checkpoints",
+            fix="for a model of scGPT's tutorials, copy that of the checkpoint that it began with",
         )
     return args
 
@@ -262,7 +306,8 @@ def _one_spelling(args: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
             )
         if said:
             args[name] = next(iter(said.values()))
-    return {key: x for key, x in args.items() if x is not None or key not in OPTIONS}
+    known = {*OPTIONS, *_DEFAULTS}
+    return {key: x for key, x in args.items() if x is not None or key not in known}
 
 
 def _check_choices(args: dict[str, Any], path: str | Path) -> None:
@@ -274,6 +319,12 @@ def _check_choices(args: dict[str, Any], path: str | Path) -> None:
                 f"{path} says {name} `{value}`" + (f": {reason}" if reason else ""),
                 expected=" or ".join(f"`{choice}`" for choice in allowed),
             )
+
+
+def _check_numbers(args: Mapping[str, Any], path: str | Path) -> None:
+    for name in _NUMBERS:
+        if name in args and (type(args[name]) is not int or args[name] < 1):
+            raise ScswError(f"{path} says {name} {args[name]!r}", expected="a whole number above 0")
 
 
 def _check_sizes(args: dict[str, Any], path: str | Path) -> None:

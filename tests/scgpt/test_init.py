@@ -141,6 +141,25 @@ def test_parts_of_the_checkpoints_own_batches_are_dropped_and_listed(cohort, tmp
     assert not args["use_batch_labels"] and not args["do_dab"]
 
 
+@pytest.mark.parametrize("labels", [None, TYPES[::-1], TYPES])
+def test_a_classifier_of_as_many_other_types_is_drawn_anew(cohort, tmp_path, labels):
+    """The first of its types is not the first of the cohort's."""
+    folder = checkpoint(
+        tmp_path / "given",
+        own_vocabulary(cohort),
+        lambda state: {k: x[:3] if "cls_decoder.out" in k else x for k, x in state.items()},
+    )
+    if labels:
+        (folder / "labels.json").write_text(json.dumps(labels))
+    model, keys = started(cohort, folder, tmp_path / "out")
+    given = torch.load(folder / "best_model.pt", weights_only=True)
+    name, same = "cls_decoder.out_layer.weight", labels == TYPES
+    assert keys.loc[name, "action"] == ("loaded" if same else "re-initialised")
+    assert model.state_dict()[name].equal(given[name]) == same
+    told = inspect(folder, cohort).keys.set_index("key")["action"]
+    assert told[name] == keys.loc[name, "action"]
+
+
 @pytest.mark.parametrize(
     ("args", "text"),
     [

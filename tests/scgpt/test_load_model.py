@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -212,9 +213,54 @@ def test_a_part_that_args_name_and_the_weights_lack_is_an_error(tmp_path):
     with pytest.raises(ScswError, match=r"no fitting weights for dsbn\.bns\.0"):
         scsw.scgpt.load_model(folder)
     # A weight of no known part is never dropped in silence.
-    write(folder, state | {"mod_encoder.embedding.weight": torch.zeros(2, 32)}, SCRIPT)
-    with pytest.raises(ScswError, match=r"mod_encoder\.embedding\.weight \(2, 32\) has no place"):
+    write(folder, state | {"own_encoder.embedding.weight": torch.zeros(2, 32)}, SCRIPT)
+    with pytest.raises(ScswError, match=r"own_encoder\.embedding\.weight \(2, 32\) has no place"):
         scsw.scgpt.load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("pert_encoder", "TransformerGenerator"), ("mod_encoder", "MultiOmic")]
+)
+def test_another_model_of_the_package_is_called_by_its_name(tmp_path, key, name):
+    state = stock(FORMS["continuous"]).state_dict() | {f"{key}.weight": torch.zeros(3, 32)}
+    with pytest.raises(ScswError, match=name):
+        scsw.scgpt.load_model(write(tmp_path / "m", state))
+
+
+def test_the_depth_of_the_classifier_is_that_of_its_weights(tmp_path):
+    folder = write(
+        tmp_path / "m", stock(FORMS["continuous"]).state_dict(), SCRIPT | {"n_layers_cls": 4}
+    )
+    assert set(scsw.scgpt.load_model(folder).checkpoint_keys["action"]) == {"loaded"}
+
+
+def test_sizes_that_are_not_those_of_the_weights_are_named(tmp_path):
+    """scGPT's tutorials log settings that they do not use where they load a checkpoint."""
+    stale = SCRIPT | {"embsize": 128, "nlayers": 4, "nheads": 4}
+    folder = write(tmp_path / "m", stock(FORMS["continuous"]).state_dict(), stale)
+    text = "says nlayers 4 and embsize 128, but the weights are of nlayers 3 and embsize 32"
+    with pytest.raises(ScswError, match=text):
+        scsw.scgpt.load_model(folder)
+
+
+def test_a_null_is_as_good_as_nothing(tmp_path):
+    folder = write(tmp_path / "m", {}, SCRIPT | {"max_seq_len": None, "pad_token": None})
+    assert read_args(folder)["max_seq_len"] == 1200
+    with pytest.raises(ScswError, match="lacks n_bins"):
+        read_args(write(tmp_path / "m", {}, SCRIPT | {"n_bins": None}))
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "text"),
+    [
+        (list(VOCABULARY), "not an object"),
+        ({t: str(i) for t, i in VOCABULARY.items()}, "ids .* are not 0 to"),
+        ({t: i for t, i in VOCABULARY.items() if t[0] != "<"}, r"with the ids from \d+ on"),
+    ],
+)
+def test_a_vocabulary_that_gives_no_ids_is_refused(tmp_path, vocabulary, text):
+    with pytest.raises(ScswError, match=text):
+        read_vocabulary(write(tmp_path / "m", {}, vocabulary=vocabulary))
 
 
 def test_the_wrong_style_names_keys_and_shapes(tmp_path):
@@ -253,11 +299,13 @@ def test_an_unknown_option_is_one_clear_error(tmp_path):
         (SCRIPT_CATEGORY | {"n_input_bins": N_BINS}, "in a table of 21"),
         ({"mask_value": 3}, "mask_value 3 beside n_bins 21"),
         ({"nheads": 5}, "embsize 32 and nheads 5"),
+        ({"embsize": "32"}, "embsize '32'. Expected: a whole number"),
+        ({"n_bins": 21.0}, "n_bins 21.0. Expected: a whole number"),
     ],
 )
 def test_what_cannot_be_built_is_refused(tmp_path, changes, text):
     folder = write(tmp_path / "m", {}, SCRIPT | changes)
-    with pytest.raises(ScswError, match=text.replace("(", r"\(")):
+    with pytest.raises(ScswError, match=re.escape(text)):
         read_args(folder)
 
 

@@ -9,8 +9,9 @@ import torch
 
 from scsw.errors import ScswError
 from scsw.files import read_table, write_table
+from scsw.scgpt.folder import write_folder
 from scsw.scgpt.forward import forward_padded
-from scsw.scgpt.model import encoder_layers, load_model
+from scsw.scgpt.model import encoder_layers, load_model, new_model, read_args, read_vocabulary
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
 from scsw.superweight.controls.implant import HIDDEN, KINDS, WEIGHT, implant
@@ -452,3 +453,23 @@ def test_no_control_arms_give_an_empty_table(tmp_path):
 def test_the_cohort_tokenizer_uses_the_models_sizes(tuned):
     tokenizer = cohort_tokenizer(tuned.cells, tuned.model)
     assert tokenizer.max_seq_len == 24 and tokenizer.n_bins == 51
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"use_batch_labels": True, "num_batch_labels": 2}, "reads the experimental batch"),
+        ({"domain_spec_batchnorm": "batchnorm"}, "reads the experimental batch"),
+        ({"cell_emb_style": "avg-pool"}, "embeds cells by `avg-pool`"),
+        (None, "no labels.json"),
+    ],
+)
+def test_a_model_of_others_that_the_steps_cannot_run_is_refused(tuned, tmp_path, change, text):
+    args = read_args(tuned.model) | (change or {})
+    model = new_model(args, read_vocabulary(tuned.model), 3)
+    write_folder(tmp_path / "m", model, args, tuned.model / "vocab.json", ["a", "b", "c"])
+    if change is None:
+        (tmp_path / "m" / "labels.json").unlink()
+    with pytest.raises(ScswError, match=text):
+        search(tmp_path / "m", tuned.cohort, tmp_path / "s", settings=SEARCH, compute=COMPUTE)
+    assert not (tmp_path / "s" / "candidates.parquet").exists()

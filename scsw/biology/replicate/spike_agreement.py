@@ -17,7 +17,7 @@ import pandas as pd
 
 from scsw.biology.biomarkers.view_agreement import equal_parts
 from scsw.biology.replicate.matching import unit_ranks
-from scsw.scgpt.checkpoint.weights import read_state_dict
+from scsw.scgpt.checkpoint.state_dict import read_state_dict
 from scsw.superweight.stability.profile_agreement import profile_agreement
 
 PLACE = ["block", "site", "channel"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import sparse_dataset
+from torch import Tensor
 
 from scsw.cohort.h5ad import open_h5ad, read_columns
 from scsw.cohort.read import cohort_facts
@@ -18,6 +19,7 @@ from scsw.errors import ScswError
 from scsw.scgpt.checkpoint.token_rows import unknown_tokens
 from scsw.scgpt.folder import check_vocabulary
 
+_LAST_LAYER = "cls_decoder.out_layer."
 # Rows read at once, to sum up counts.
 _BLOCK = 20_000
 
@@ -117,6 +119,26 @@ def training_types(cohort: str | Path) -> list[str]:
         obs = read_columns(file, "obs", ["cell_type", "split"])
     training = obs.loc[obs["split"].astype(str) == "train", "cell_type"]
     return sorted(training.astype(str).unique())
+
+
+def known_types(
+    state: Mapping[str, Tensor], labels: list[str] | None, types: list[str] | None
+) -> dict[str, Tensor]:
+    """Return weights without a classifier's last layer that tells other cell types apart.
+
+    The first of its types is not the first of the cohort's, even where there are as many.
+
+    Parameters
+    ----------
+    state
+        Weights of a checkpoint.
+    labels
+        Its ``labels.json``; None where it has none, so that its types are not known.
+    types
+        Those of the model that is built; None where any would do.
+    """
+    same = types is None or labels == types
+    return {key: x for key, x in state.items() if same or not key.startswith(_LAST_LAYER)}
 
 
 def cohort_genes(cohort: str | Path) -> list[str]:

@@ -12,9 +12,11 @@ import pandas as pd
 import torch
 
 from scsw.errors import ScswError
-from scsw.files import read_json, require, sha256
-from scsw.scgpt.checkpoint.cohort_fit import CohortFit, cohort_fit, training_types
-from scsw.scgpt.checkpoint.weights import match_keys, naming, raise_problems, read_state_dict
+from scsw.files import require, sha256
+from scsw.scgpt.checkpoint.cohort_fit import CohortFit, cohort_fit, known_types, training_types
+from scsw.scgpt.checkpoint.state_dict import read_state_dict
+from scsw.scgpt.checkpoint.weights import match_keys, naming, raise_problems
+from scsw.scgpt.folder import read_labels
 from scsw.scgpt.model import new_model, read_vocabulary
 from scsw.scgpt.model_args import read_model_args, trainable_args
 
@@ -97,7 +99,7 @@ def inspect(folder: str | Path, cohort: str | Path | None = None) -> Contents:
         raise ScswError(f"{folder} is a file", expected="a scGPT folder")
     vocabulary, state = read_vocabulary(folder), read_state_dict(folder / "best_model.pt")
     args = read_model_args(folder, state)
-    labels = _labels(folder)
+    labels = read_labels(folder) if (folder / "labels.json").exists() else None
     classifier = state.get(_CLASSIFIER)
     n_classes = None if classifier is None else int(classifier.shape[0])
     types = None if cohort is None else training_types(cohort)
@@ -115,7 +117,7 @@ def inspect(folder: str | Path, cohort: str | Path | None = None) -> Contents:
         naming=naming(state),
         n_classes=n_classes,
         labels=labels,
-        keys=match_keys(state, model.state_dict()),
+        keys=match_keys(known_types(state, labels, types or labels), model.state_dict()),
         model_classes=model_classes,
         cohort=None if cohort is None else cohort_fit(folder, vocabulary, cohort, types, labels),
     )
@@ -159,16 +161,6 @@ def lines(contents: Contents) -> Iterator[str]:
     if contents.cohort is not None:
         yield ""
         yield from contents.cohort.lines()
-
-
-def _labels(folder: Path) -> list[str] | None:
-    path = folder / "labels.json"
-    if not path.exists():
-        return None
-    labels = read_json(path)
-    if not isinstance(labels, list):
-        raise ScswError(f"{path} is not a list", expected="the labels in the classifier's order")
-    return [str(label) for label in labels]
 
 
 def _model_classes(

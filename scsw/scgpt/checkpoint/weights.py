@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from scsw.errors import ScswError
-from scsw.files import require
+from scsw.scgpt.checkpoint.token_rows import EMBEDDING
 
 # The flash backend names the same attention tensors differently.
 _RENAMED = {".self_attn.Wqkv.": ".self_attn.in_proj_"}
@@ -30,7 +28,7 @@ _DROPPED = {
 }
 # Parts that a checkpoint may lack, or hold for something else.
 _REPLACEABLE = {
-    "cls_decoder.": "the checkpoint has no classifier, or one of another label set",
+    "cls_decoder.": "the checkpoint has no classifier, or one of other or unnamed labels",
     "mvc_decoder.": "the checkpoint has no MVC decoder, or one that reads batch labels or does not",
     "batch_encoder.": "the checkpoint knows no experimental batches, or others",
     "dsbn.": "the checkpoint norms no experimental batches, or others",
@@ -38,6 +36,12 @@ _REPLACEABLE = {
     "grad_reverse_discriminator.": "the checkpoint has no adversary, or one of other batches",
     "decoder.zero_logit.": "the checkpoint does not predict zeros, or not as this model",
 }
+# Weights that only another model of the package has.
+_OTHER_MODELS = {
+    "pert_encoder.": "the perturbation model (TransformerGenerator)",
+    "mod_encoder.": "the multi-omic model (MultiOmicTransformerModel)",
+}
+_LISTED = 8  # problems that a message lists
 # The decoder's first layer, twice as wide where it reads the batch embedding too.
 _READS_BATCHES = ("decoder.fc.0.weight",)
 
@@ -101,6 +105,9 @@ def match_keys(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> pd.Dat
         source = left.pop(name, "")
         tensor = given[source] if source else None
         fits = tensor is not None and tensor.shape == value.shape
+        if fits and tensor.is_floating_point() != value.is_floating_point():
+            rows.append((name, source, "problem", f"{name} is of {tensor.dtype}, no real numbers"))
+            continue
         if fits and not name.startswith(others):
             reason = "" if source == name else f"renamed from {source}"
             rows.append((name, source, "loaded", reason))
@@ -108,6 +115,9 @@ def match_keys(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> pd.Dat
             rows.append((name, source, "re-initialised", reason))
         elif tensor is None:
             rows.append((name, "", "problem", f"{name} {tuple(value.shape)} is missing"))
+        elif name == EMBEDDING and len(tensor) != len(value):
+            sizes = f"has {len(tensor):,} rows, but vocab.json {len(value):,} tokens"
+            rows.append((name, source, "problem", f"{name} {sizes}"))
         elif name in _READS_BATCHES and _one_reads_batches(tensor, value):
             reason = "one of checkpoint and model reads batch labels in this layer, one does not"
             rows.append((name, source, "re-initialised", reason))
@@ -125,37 +135,21 @@ def match_keys(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> pd.Dat
 
 def raise_problems(found: pd.DataFrame, path: str | Path) -> None:
     """Raise a `ScswError` that names every problem in a table of `match_keys`."""
-    problems = found.loc[found["action"] == "problem", "reason"]
-    if len(problems):
+    problems = found.loc[found["action"] == "problem", "reason"].tolist()
+    other = next((x for key in found["source"] if (x := _rule(key, _OTHER_MODELS))), None)
+    if problems and other:
         raise ScswError(
-            f"{path} does not fit the model: " + "; ".join(problems),
+            f"{path} holds {other} of scGPT",
+            expected="scgpt.model.TransformerModel, as for annotation and integration",
+            fix="start from the checkpoint that it was fine-tuned from",
+        )
+    if problems:
+        more = f"; and {len(problems) - _LISTED:,} more" if len(problems) > _LISTED else ""
+        raise ScswError(
+            f"{path} does not fit the model: " + "; ".join(problems[:_LISTED]) + more,
             expected="the weights of the model that args.json and vocab.json describe",
             fix="check that the three files belong together",
         )
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict without running any code that the pickle may hold.
-
-    Raises
-    ------
-    ScswError
-        If the file is missing, is not a torch file, or holds anything but tensors.
-    """
-    path = require(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ScswError(
-            f"{path} holds objects other than tensors and was not opened: {str(error)[:200]}",
-            expected="a state dict of tensors",
-            fix="save it again with torch.save(model.state_dict(), path)",
-        ) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ScswError(f"{path} is not a torch checkpoint: {str(error)[:200]}") from error
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
-        raise ScswError(f"{path} is not a state dict", expected="a dictionary of tensors by name")
-    return dict(state)
 
 
 def naming(keys: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from anndata import AnnData
 
-from scsw.files import read_json
+from scsw.scgpt.folder import read_labels
 from scsw.scgpt.model import read_args, read_vocabulary
 from scsw.scgpt.tokens.count_rows import CountRows
 from scsw.scgpt.tokens.tokenizer import MASK_VALUE, PAD_VALUE, Tokenizer
@@ -43,7 +43,7 @@ def cohort_tokenizer(
     args = read_args(folder)
     return Tokenizer(
         cells,
-        read_json(Path(folder) / "labels.json"),
+        read_labels(folder),
         read_vocabulary(folder),
         n_bins=args["n_bins"],
         max_seq_len=args["max_seq_len"],

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from scsw.errors import ScswError
-from scsw.scgpt.checkpoint.weights import load_weights, read_state_dict
+from scsw.scgpt.checkpoint.state_dict import read_state_dict
+from scsw.scgpt.checkpoint.weights import load_weights
 from scsw.scgpt.folder import write_folder
 from scsw.scgpt.model import load_model, new_model
 
@@ -56,7 +57,14 @@ def test_a_classifier_of_other_labels_is_re_initialised(tmp_path):
     ("change", "text"),
     [
         (lambda s: s.pop("transformer_encoder.layers.1.self_attn.in_proj_weight"), "is missing"),
-        (lambda s: s.update({"encoder.embedding.weight": torch.zeros(9, 8)}), "is (9, 8)"),
+        (
+            lambda s: s.update({"encoder.embedding.weight": torch.zeros(9, 8)}),
+            "has 9 rows, but vocab.json 4 tokens",
+        ),
+        (
+            lambda s: s.update({"decoder.fc.0.weight": torch.zeros(8, 8, dtype=torch.int8)}),
+            "decoder.fc.0.weight is of torch.int8",
+        ),
         (
             lambda s: s.update({"mystery.weight": torch.zeros(1)}),
             "mystery.weight (1,) has no place",
