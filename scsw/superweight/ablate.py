@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from scsw.superweight.observe import is_transposed
+from scsw.superweight.observe import is_transposed, own_parameter
 
 
 class WeightEdit(NamedTuple):
@@ -78,11 +78,13 @@ def ablate(
         with torch.no_grad():
             for edit in edits:
                 _apply(touched[edit.module], edit, mode)
+        torch.clear_autocast_cache()  # it holds the weights as they were
         yield model
     finally:
         with torch.no_grad():
             for parameter, original in originals:
                 parameter.copy_(original)
+        torch.clear_autocast_cache()
 
 
 def place_of(module: nn.Module, parameter: str, row: int | None, column: int | None) -> tuple:
@@ -114,6 +116,7 @@ def _edits(edits: pd.DataFrame | Iterable) -> Iterator[WeightEdit]:
 def _check(model: nn.Module, edit: WeightEdit, mode: str | float) -> None:
     try:
         module = model.get_submodule(edit.module)
+        own_parameter(module, edit.module, edit.parameter)
         sizes = dict(zip(("row", "column"), _sizes(module, edit.parameter), strict=False))
     except AttributeError as error:
         raise ValueError(f"the model has no {edit}: {error}") from error

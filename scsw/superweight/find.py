@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from torch import Tensor, nn
+from torch.utils.data import RandomSampler
 
 from scsw.superweight.ablate import ablate
 from scsw.superweight.norms import norms_around
-from scsw.superweight.observe import HIDDEN, Observation, observe, oriented_weight
+from scsw.superweight.observe import HIDDEN, Observation, linear, observe, oriented_weight
 from scsw.superweight.split_sums import split_sums
 
 COLUMNS = (
@@ -90,12 +91,15 @@ def find_candidates(
         If a module was not seen to run once for every batch, as behind a fused path, so that spikes
         could be missed.
     ValueError
-        If there are no batches, or activations are not finite.
+        If there are no batches or they come in another order each time, activations are not finite,
+        or a name is not that of a linear module with a weight of its own.
     """
     batches = _walkable(batches)
+    layers = [linear(model, name) for name in down_projections]
+    if len(set(down_projections)) < len(layers):
+        raise ValueError("down_projections names a module twice")
     if sums is None:
         sums = sums_of(model, batches, down_projections, forward)
-    layers = [model.get_submodule(name) for name in down_projections]
     found: list[dict] = []
     removed: list[tuple] = []
     for iteration in range(1, max_iterations + 1):
@@ -142,6 +146,8 @@ def sums_of(
 
 
 def _walkable(batches: Iterable) -> Iterable:
+    if isinstance(getattr(batches, "sampler", None), RandomSampler):
+        raise ValueError("the batches come in another order each time: give shuffle=False")
     return list(batches) if isinstance(batches, Iterator) else batches
 
 

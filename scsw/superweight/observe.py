@@ -114,7 +114,8 @@ def observe(
     RuntimeError
         If a capture point was not passed once for every batch, so that spikes could be missed.
     ValueError
-        If there are no batches, or activations are not finite.
+        If there are no batches, activations are not finite, or a down-projection is no linear
+        module with a weight of its own.
     """
     points = _points(model, down_projections, sums) | dict(more_sites or {})
     site_options = {"groupings": groupings, "special": special is not None, "moments": moments}
@@ -187,7 +188,8 @@ class _Collector:
         if site == HIDDEN:
             held.hidden = x
         elif site == OUTPUT:
-            held.output, held.new = x, new
+            # Falcon adds its attention to this very tensor.
+            held.output, held.new = x.clone(), new
         if site == (SUM if f"{block}.{SUM}" in self._points else OUTPUT):
             self._update_peaks(int(block), new, x if site == SUM else None)
 
@@ -204,7 +206,10 @@ class _Collector:
     def end(self) -> None:
         missing = sorted(set(self._points) - self._seen)
         if missing:
-            raise RuntimeError(f"these hooks saw nothing, so spikes could be missed: {missing}")
+            raise RuntimeError(
+                f"these hooks saw nothing, so spikes could be missed: {missing}; give the module "
+                "that `forward` runs, before torch.compile"
+            )
 
     def finish(self, places: np.ndarray) -> Observation:
         sites = {name: self._sites[name] for name in self._points}
@@ -245,7 +250,7 @@ def _points(
 ) -> dict[str, tuple[nn.Module, str]]:
     points = {}
     for block, (down, total) in enumerate(zip(down_projections, sums, strict=True)):
-        layer = model.get_submodule(down)
+        layer = linear(model, down)
         points[f"{block}.{HIDDEN}"], points[f"{block}.{OUTPUT}"] = (
             (layer, "input"),
             (layer, "output"),
@@ -253,6 +258,46 @@ def _points(
         if total is not None:
             points[f"{block}.{SUM}"] = (model.get_submodule(total), "input")
     return points
+
+
+def linear(model: nn.Module, name: str) -> nn.Module:
+    """Return a linear module, whose output is its weight times its input, plus its bias.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name, or its weight is not a matrix of real numbers that belongs
+        to it, as in an adapter, a parametrisation, a quantised or an offloaded module.
+    """
+    try:
+        module = model.get_submodule(name)
+    except AttributeError as error:
+        raise ValueError(f"the model has no module {name}: {error}") from error
+    if own_parameter(module, name, "weight").ndim != 2:
+        raise ValueError(f"{name} is a {type(module).__name__}, expected a linear module")
+    return module
+
+
+def own_parameter(module: nn.Module, name: str, parameter: str) -> Tensor:
+    """Return a parameter that a module holds itself, so that an edit changes what it computes.
+
+    Raises
+    ------
+    ValueError
+        If it holds none of this name, or one that cannot be edited number by number.
+    """
+    tensor = module._parameters.get(parameter)
+    if tensor is None:
+        raise ValueError(
+            f"{name} ({type(module).__name__}) has no parameter {parameter} of its own: name a "
+            "linear module, and merge adapters and parametrisations into it first"
+        )
+    if not tensor.is_floating_point() or tensor.is_meta:
+        raise ValueError(
+            f"{name}.{parameter} is of {tensor.dtype} on {tensor.device}: expected real numbers, "
+            "neither quantised nor offloaded"
+        )
+    return tensor
 
 
 def _shape(layer: nn.Module) -> tuple[int, int]:

@@ -161,7 +161,11 @@ def _captured(model, batch, blocks: list[BlockParts], forward, real: Tensor) -> 
         for side in ("input", "output")
     }
     values: dict[str, Tensor] = {}
-    with evaluating(model), capture(points, values.__setitem__):
+
+    def keep(name: str, x: Tensor) -> None:
+        values[name] = x.clone()  # some models go on to add to this very tensor
+
+    with evaluating(model), capture(points, keep):
         forward(model, batch)
     return {name: by_cell(x, real.to(x.device), name) for name, x in values.items()}
 

@@ -10,6 +10,9 @@ from torch import nn
 
 from scsw.superweight.observe import OUTPUT, SUM, Observation, weight_and_bias
 
+# Half precision rounds a sum by far less than this share of its absolute terms.
+_ROUNDING = 0.02
+
 
 @dataclass(frozen=True)
 class SplitSums:
@@ -54,6 +57,12 @@ def split_sums(block: int, layer: nn.Module, seen: Observation) -> Iterator[Spli
         Number of the block, and its down-projection.
     seen
         What a pass over the cells saw.
+
+    Raises
+    ------
+    RuntimeError
+        If the down-projection's output is not its weight times its input plus its bias, as behind
+        an adapter or a hook, so that no weight can be blamed.
     """
     weight, bias = weight_and_bias(layer)
     for site in (OUTPUT, SUM):
@@ -62,6 +71,7 @@ def split_sums(block: int, layer: nn.Module, seen: Observation) -> Iterator[Spli
             continue
         peaks, statistics = seen.peaks[name], seen.sites[name]
         terms, residual = weight * peaks.hidden, peaks.total - peaks.output
+        _check_output(terms, bias, peaks.output, statistics.max > 0, f"{block}.{OUTPUT}")
         parts = [np.abs(residual), np.abs(bias), np.abs(terms).sum(axis=1)]
         yield SplitSums(
             site=site,
@@ -72,4 +82,16 @@ def split_sums(block: int, layer: nn.Module, seen: Observation) -> Iterator[Spli
             bias=bias,
             residual=residual,
             total=np.nansum(parts, axis=0),
+        )
+
+
+def _check_output(
+    terms: np.ndarray, bias: np.ndarray, output: np.ndarray, seen: np.ndarray, name: str
+) -> None:
+    wrong = np.abs(terms.sum(axis=1) + bias - output)
+    rows = seen & (wrong > _ROUNDING * (np.abs(terms).sum(axis=1) + np.abs(bias)))
+    if rows.any():
+        raise RuntimeError(
+            f"{name} is not weight x input + bias in {rows.sum()} of {rows.size} channels, so that "
+            "no weight can be blamed: merge adapters, and name the module that holds the weight"
         )

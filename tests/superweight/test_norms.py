@@ -180,3 +180,11 @@ def test_nested_tensors_are_refused_with_the_way_out():
     downs = ["layers.0.linear2", "layers.1.linear2"]
     with pytest.raises(RuntimeError, match="use_nested_tensor"):
         norms_around(model, torch.randn(2, 5, D), downs, forward)
+
+
+class LayerNorm1P(nn.LayerNorm):
+    """As in Nemotron."""
+
+
+def test_a_norm_is_told_by_its_name_also_where_that_goes_on():
+    assert run(nn.Sequential(Block(LayerNorm1P(D))), ["0.down"]) == [NormsAround(None, "0.norm")]
