@@ -8,7 +8,8 @@ import torch
 from scsw.errors import ScswError
 from scsw.scgpt.checkpoint.cohort_fit import training_types
 from scsw.scgpt.checkpoint.inspect import inspect, lines, print_contents
-from scsw.scgpt.checkpoint.weights import load_weights, naming, read_state_dict
+from scsw.scgpt.checkpoint.state_dict import read_state_dict
+from scsw.scgpt.checkpoint.weights import load_weights, naming
 from scsw.scgpt.init import training_labels
 from scsw.scgpt.model import new_model, read_args, read_vocabulary
 from tests.tiny import TYPES, write_cohort
