@@ -48,11 +48,17 @@ def source(tmp_path_factory):
     return layouts.write_sea_ad(path, n_donors=10, per_donor=4_000, edit=wide)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_run_goes_on_where_it_was(source, tmp_path, signal_number):
-    whole = start(source, tmp_path / "whole", COMMAND)
-    assert whole.wait(timeout=120) == 0, whole.stderr.read()
+@pytest.fixture(scope="module")
+def whole(source, tmp_path_factory):
+    """The folder of a run that nothing interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    process = start(source, out, COMMAND)
+    assert process.wait(timeout=120) == 0, process.stderr.read()
+    return out
 
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_goes_on_where_it_was(source, whole, tmp_path, signal_number):
     out = tmp_path / "killed"
     killed = start(source, out, SLOW + COMMAND)
     wait_for("*.npy", out, killed)
@@ -66,7 +72,7 @@ def test_a_killed_run_goes_on_where_it_was(source, tmp_path, signal_number):
     assert again.returncode == 0, errors
     kept = json.loads((tmp_path / "killed.json").read_text())
     assert {name: kept[name] for name in blocks} == blocks
-    for file in (tmp_path / "whole").iterdir():
+    for file in whole.iterdir():
         if "provenance" not in file.name:
             assert (out / file.name).read_bytes() == file.read_bytes(), file.name
     assert not list(out.rglob("*.part")) and not (out / ".work").exists()

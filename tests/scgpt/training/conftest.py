@@ -3,7 +3,7 @@
 import pytest
 
 from scsw.scgpt.init import init
-from tests.scgpt.training.small_runs import run
+from tests.scgpt.training.small_runs import DONORS, run
 from tests.tiny import model_settings, write_cohort
 
 
@@ -11,7 +11,7 @@ from tests.tiny import model_settings, write_cohort
 def start(tmp_path_factory):
     """A cohort, a starting model without dropout, and a run with no option set."""
     folder = tmp_path_factory.mktemp("run")
-    cohort = write_cohort(folder)
+    cohort = write_cohort(folder, split=DONORS)
     init(cohort, folder / "init", model=model_settings(dropout=0.0), seed=0)
     run((folder / "init", cohort), folder / "plain")
     return folder / "init", cohort, folder / "plain"

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from scsw.errors import ScswError
-from scsw.files import read_table
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.training.distributed import launch
 from scsw.settings import section_settings
+from tests.scgpt.training.small_runs import DONORS, history
 from tests.scgpt.training.two_processes import adding, failing
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
@@ -29,7 +29,7 @@ TWO = {**vars(COMPUTE), "devices": 2, "batch_size": 4}
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
-    cohort = write_cohort(folder)
+    cohort = write_cohort(folder, split=DONORS)
     init(cohort, folder / "init", model=model_settings(dropout=0.0), seed=0)
     return folder / "init", cohort
 
@@ -38,7 +38,7 @@ def run(start, out, compute, **changes):
     settings = section_settings("finetune", GIVEN | changes)
     compute = section_settings("compute", compute)
     finetune(start[0], start[1], out, settings=settings, compute=compute)
-    return read_table(out / "history.parquet").drop(columns="tokens_per_second")
+    return history(out)
 
 
 def test_two_processes_have_the_loss_curve_of_one(start, tmp_path):
@@ -120,10 +120,11 @@ def test_a_signal_ends_all_processes_and_the_run_goes_on(start, tmp_path, number
     printed, errors = again.communicate(timeout=90)
     assert again.returncode == 0, errors
     assert printed.count("going on after step") == 1
-    found = read_table(tmp_path / "model" / "history.parquet").drop(columns="tokens_per_second")
+    found = history(tmp_path / "model")
     pd.testing.assert_frame_equal(found, whole, check_exact=True)
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_once(start, tmp_path):
     told = []
     for devices in (1, 2):
@@ -138,6 +139,7 @@ def test_a_mistake_is_told_once(start, tmp_path):
 @pytest.mark.parametrize(
     ("how", "kind", "message"),
     [
+        ("mistaken", ScswError, r"^a mistake\. To mend it: mend it\.$"),
         ("broken", RuntimeError, "ZeroDivisionError: broken on purpose"),
         ("killed", ScswError, "ended by signal 9"),
     ],

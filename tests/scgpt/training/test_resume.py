@@ -8,13 +8,12 @@ import time
 
 import pandas as pd
 import pytest
-import torch
 
-from scsw.files import read_table
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.training.step import Step
 from scsw.settings import section_settings
+from tests.scgpt.training.small_runs import DONORS, history, weights
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
 GIVEN = {"epochs": 30, "max_steps": 24, "lr": 0.003, "batch_size": 8, "evaluations": 4}
@@ -28,7 +27,7 @@ class Killed(BaseException):
 def start(tmp_path_factory):
     """A cohort, a starting model, and the model of a run that nothing interrupted."""
     folder = tmp_path_factory.mktemp("run")
-    cohort = write_cohort(folder)
+    cohort = write_cohort(folder, split=DONORS)
     init(cohort, folder / "init", model=model_settings(), seed=0)
     run(folder / "init", cohort, folder / "whole")
     return folder / "init", cohort, folder / "whole"
@@ -37,14 +36,6 @@ def start(tmp_path_factory):
 def run(init_folder, cohort, out, **changes):
     settings = section_settings("finetune", GIVEN | changes)
     finetune(init_folder, cohort, out, settings=settings, compute=COMPUTE)
-
-
-def weights(folder):
-    return torch.load(folder / "best_model.pt", weights_only=True)
-
-
-def history(folder):
-    return read_table(folder / "history.parquet").drop(columns="tokens_per_second")
 
 
 def assert_same(folder, whole):

@@ -17,7 +17,14 @@ from scsw.scgpt.training.fit import _Training
 from scsw.scgpt.training.step import Step
 from scsw.scgpt.training.training_progress import training_progress
 from scsw.scgpt.training.training_run import TrainingRun
-from tests.scgpt.training.small_runs import assert_same_curve, history, moved, run, weights
+from tests.scgpt.training.small_runs import (
+    DONORS,
+    assert_same_curve,
+    history,
+    moved,
+    run,
+    weights,
+)
 from tests.tiny import write_cohort
 
 
@@ -45,7 +52,7 @@ def test_all_objectives_are_learned_together_and_told(start, tmp_path):
 def two_batches(folder):
     import anndata as ad
 
-    path = write_cohort(folder)
+    path = write_cohort(folder, split=DONORS)
     cohort = ad.read_h5ad(path)
     cohort.obs["batch"] = np.where(np.arange(cohort.n_obs) % 2, "b", "a")
     cohort.write_h5ad(path)

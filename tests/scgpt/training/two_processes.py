@@ -6,11 +6,15 @@ import signal
 
 import torch
 
+from scsw.errors import ScswError
+
 
 def failing(processes, *, how):
     if processes.rank == 1:
         if how == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        if how == "mistaken":
+            raise ScswError("a mistake", fix="mend it")
         raise ZeroDivisionError("broken on purpose")
     processes.wait()  # for one who never comes
 
