@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,8 +21,9 @@ _BESIDE_PACKAGE = Path(__file__).with_name("config.schema.yaml")  # in an instal
 _IN_REPOSITORY = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 
 
+@cache
 def schema() -> dict[str, Any]:
-    """Return the config schema as a dictionary."""
+    """Return the config schema as a dictionary, which all callers share."""
     path = _BESIDE_PACKAGE if _BESIDE_PACKAGE.exists() else _IN_REPOSITORY
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 

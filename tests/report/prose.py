@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from scsw.report import words
@@ -24,6 +25,7 @@ def unsupported(prose: str, numbers: dict[str, Any]) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=None, typed=True)
 def _ways(value: float) -> set[str]:
     plain = {write(value) for write in (words.count, words.amount, words.effect)}
     return plain | {words.percent(value).removesuffix(" %"), words.amount(abs(value)), str(value)}
