@@ -93,7 +93,10 @@ def reading(n: dict[str, Any]) -> list[str]:
         )
     if n["n_not_converged"]:
         sentences.append(f"{words.several(n['n_not_converged'], 'mixed model')} did not converge.")
-    sentences.append("A slope across donors is an association, not a cause.")
+    sentences.append(
+        "A slope across donors is an association, not a cause: what goes with stage and is not "
+        "adjusted for, such as sequencing batch and cell loss, may be behind it."
+    )
     return [" ".join(filter(None, sentences)), *filter(None, [_adjusted(n)])]
 
 

@@ -32,7 +32,7 @@ def verdict(row, matched: dict[str, Comparison], run: JudgedRun) -> tuple[str, s
     Parameters
     ----------
     row
-        Its ``effect_nll, effect_low, effect_mean_nll, floor_nll, min_effect, q``.
+        Its ``effect_nll, effect_low, effect_mean_nll, unrestored_low, floor_nll, min_effect, q``.
     matched
         Its comparisons by set.
     run
@@ -53,6 +53,13 @@ def verdict(row, matched: dict[str, Comparison], run: JudgedRun) -> tuple[str, s
         return (
             "causal, constant",
             f"{base}; its mean contribution restores {restored:.0%}: it acts as a bias",
+        )
+    if not row.unrestored_low > 0:
+        return (
+            "causal, constant",
+            f"{base}; its mean contribution restores {restored:.0%}, and that this is less than "
+            f"{RESTORED_SHARE:.0%} is not sure over donors (lower bound of the difference "
+            f"{row.unrestored_low:.3g} nats): it is not shown to be more than a bias",
         )
     return (
         "causal, informative",

@@ -25,7 +25,13 @@ from scsw.superweight.verdict.matched_controls import RIVALS, Comparison, column
 from scsw.superweight.verdict.pairs import pair_table, strongest_partners, with_masked
 from scsw.superweight.verdict.recovery import recovery_table, scores_of_sample
 from scsw.superweight.verdict.statistics import EDIT, donor_effects, rank_p, sign_flip_p
-from scsw.superweight.verdict.verdict_rules import NOT_CAUSAL, asks_noise, structural, verdict
+from scsw.superweight.verdict.verdict_rules import (
+    NOT_CAUSAL,
+    RESTORED_SHARE,
+    asks_noise,
+    structural,
+    verdict,
+)
 
 IDENTITY = "cohort arm seed rank candidate_id family block row column weight spike_ratio found_by"
 
@@ -210,15 +216,19 @@ def _measured(
     name = candidate.candidate_id
     zero = by_donor.loc[("candidate", name, "", "zero")].iloc[0]
     low, high = run.interval(zero.to_numpy())
-    others = {
-        f"effect_{mode}_nll": by_donor.loc[("candidate", name, "", mode)].iloc[0].mean()
+    modes = {
+        mode: by_donor.loc[("candidate", name, "", mode)].iloc[0]
         for mode in ("mean", "shuffled", "restored")
     }
+    others = {f"effect_{mode}_nll": rises.mean() for mode, rises in modes.items()}
+    # What the mean contribution leaves, beyond what a bias may.
+    unrestored = modes["mean"] - (1 - RESTORED_SHARE) * zero
     return {
         "effect_nll": zero.mean(),
         "effect_low": low,
         "effect_high": high,
         **others,
+        "unrestored_low": run.interval(unrestored.to_numpy())[0],
         **_secondary(effects, name),
         "floor_nll": floors[name],
         "unresolved": bool(abs(zero.mean()) <= floors[name] and floors[name] > 0),

@@ -55,6 +55,16 @@ def test_the_grades_part_where_the_mean_restores_four_fifths(mean, grade):
     assert judge({"x": (0.5, mean)}, spread=1e-6).loc["x", "verdict"] == grade
 
 
+def test_informative_is_what_donors_show():
+    """The mean leaves 22 % of the effect on average, which few donors cannot tell from 20 %."""
+    sure = judge({"x": (0.5, 0.11)}, spread=1e-3).loc["x"]
+    unsure = judge({"x": (0.5, 0.11)}, spread=0.05).loc["x"]
+    assert sure["unrestored_low"] > 0 and sure["verdict"] == "causal, informative"
+    assert unsure["unrestored_low"] < 0 and unsure["verdict"] == "causal, constant"
+    assert 1 - unsure["effect_mean_nll"] / unsure["effect_nll"] < 0.8
+    assert "not sure over donors" in unsure["reason"] and unsure["causal"]
+
+
 def test_p_and_q():
     table = judge({"bias": (0.5, 0.02), "none": (0.0, 0.0)})
     assert table.loc["bias", "p"] == 1 / 200
