@@ -87,7 +87,9 @@ def _performance(rng, shape: Shape) -> pd.DataFrame:
                 rows.append((predictor, "test", metric, donor, "all", value, 100, n))
     columns = "predictor split metric donor_id cell_type value n_cells n_donors".split()
     return pd.DataFrame(rows, columns=columns).assign(
-        donor_mean=np.nan, donor_low=np.nan, donor_high=np.nan
+        donor_mean=lambda rows: rows["value"].where(rows["donor_id"].eq("all")),
+        donor_low=lambda rows: rows["donor_mean"] - 0.05,
+        donor_high=lambda rows: rows["donor_mean"] + 0.05,
     )
 
 

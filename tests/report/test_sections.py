@@ -226,6 +226,9 @@ def test_a_model_below_the_baselines_is_told_of(tmp_path):
     module = SECTIONS["finetuning"][1]
     text = " ".join(module.reading(module.numbers(tables)))
     assert "1 model did no better than the most common type" in text
+    own = tables.performance.query("metric == 'accuracy' and predictor == 'scgpt'")
+    bounds = f"{own['donor_low'].min():.3g} to {own['donor_high'].max():.3g}"
+    assert f"(95 % interval over donors {bounds})" in text
     assert "stayed below logistic regression" in text
 
 

@@ -23,6 +23,7 @@ def numbers(t: Tables) -> dict[str, Any]:
             kept = (scored["metric"] == metric) & (scored["predictor"] == predictor)
             test[metric][predictor] = _range(scored[kept])
     by_seed = scored.pivot_table(index="seed", columns=["predictor", "metric"], values="value")
+    own = scored[(scored["metric"] == "accuracy") & (scored["predictor"] == "scgpt")]
     above = _compared(by_seed, "majority", lower=True)
     beaten = _compared(by_seed, "pca_logistic", lower=False)
     untuned = _compared(by_seed, "frozen_encoder", lower=False)
@@ -31,6 +32,8 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_cells": int(scored["n_cells"].max()) if len(scored) else 0,
         "n_donors": int(scored["n_donors"].max()) if len(scored) else 0,
         "test": test,
+        "accuracy_low": float(own["donor_low"].min()),
+        "accuracy_high": float(own["donor_high"].max()),
         "n_above_majority": above,
         "n_below_logistic": beaten,
         "n_below_untuned": untuned,
@@ -63,9 +66,9 @@ def reading(n: dict[str, Any]) -> list[str]:
     accuracy, balanced, f1 = (_span(n, name) for name in METRICS[:3])
     scores = (
         f"On {words.count(n['n_cells'])} cells of {words.several(n['n_donors'], 'test donor')} the "
-        f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy}, a "
-        f"balanced accuracy of {balanced} and a macro F1 of {f1}. Always naming the most common "
-        f"type gives an accuracy of {_span(n, 'accuracy', 'majority')}, logistic regression on "
+        f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy} "
+        f"({_over_donors(n)}), a balanced accuracy of {balanced} and a macro F1 of {f1}. Always "
+        f"naming the most common type gives an accuracy of {_span(n, 'accuracy', 'majority')}, logistic regression on "
         f"principal components {_span(n, 'accuracy', 'pca_logistic')}, logistic regression on the "
         f"cell embeddings of the model before fine-tuning {_span(n, 'accuracy', 'frozen_encoder')}."
     )
@@ -87,6 +90,14 @@ def reading(n: dict[str, Any]) -> list[str]:
             "the embeddings of the model before fine-tuning: fine-tuning did not help there."
         )
     return [scores, *remarks]
+
+
+def _over_donors(n: dict[str, Any]) -> str:
+    low, high = n["accuracy_low"], n["accuracy_high"]
+    if words.is_missing(low) or words.is_missing(high):
+        return "no interval over donors"
+    which = "interval over donors" if n["n_models"] == 1 else "intervals over donors within"
+    return f"95 % {which} {words.amount(low)} to {words.amount(high)}"
 
 
 def _span(n: dict[str, Any], metric: str, predictor: str = "scgpt") -> str:
