@@ -68,8 +68,8 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"On {words.count(n['n_cells'])} cells of {words.several(n['n_donors'], 'test donor')} the "
         f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy} "
         f"({_over_donors(n)}), a balanced accuracy of {balanced} and a macro F1 of {f1}. Always "
-        f"naming the most common type gives an accuracy of {_span(n, 'accuracy', 'majority')}, logistic regression on "
-        f"principal components {_span(n, 'accuracy', 'pca_logistic')}, logistic regression on the "
+        f"naming the most common type gives an accuracy of {_span(n, 'accuracy', 'majority')}, "
+        f"logistic regression on principal components {_span(n, 'accuracy', 'pca_logistic')}, logistic regression on the "
         f"cell embeddings of the model before fine-tuning {_span(n, 'accuracy', 'frozen_encoder')}."
     )
     remarks = []
