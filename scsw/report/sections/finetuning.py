@@ -69,8 +69,9 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy} "
         f"({_over_donors(n)}), a balanced accuracy of {balanced} and a macro F1 of {f1}. Always "
         f"naming the most common type gives an accuracy of {_span(n, 'accuracy', 'majority')}, "
-        f"logistic regression on principal components {_span(n, 'accuracy', 'pca_logistic')}, logistic regression on the "
-        f"cell embeddings of the model before fine-tuning {_span(n, 'accuracy', 'frozen_encoder')}."
+        f"logistic regression on principal components {_span(n, 'accuracy', 'pca_logistic')}, "
+        f"logistic regression on the cell embeddings of the model before fine-tuning "
+        f"{_span(n, 'accuracy', 'frozen_encoder')}."
     )
     remarks = []
     below = n["n_models"] - n["n_above_majority"]
