@@ -91,6 +91,21 @@ def require(path: str | Path) -> Path:
     return path
 
 
+def require_writable(folder: str | Path) -> None:
+    """Raise a `ScswError` unless a folder can be written, or made; nothing is written."""
+    folder = Path(folder).absolute()
+    there = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not there.is_dir():
+        raise ScswError(
+            f"{folder} cannot be a folder: {there} is a file", fix="choose another --out"
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ScswError(
+            f"{folder} cannot be written: {there} is write-protected",
+            fix="choose another place, or get the right to write there",
+        )
+
+
 def sha256(path: str | Path) -> str:
     """Return the sha256 of a file, or of the names and contents of a folder's files."""
     path, digest = Path(path), hashlib.sha256()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scsw import __version__
-from scsw.files import sha256, write_json
+from scsw.files import require_writable, sha256, write_json
 
 _PACKAGES = (
     "numpy scipy pandas pyarrow anndata scanpy torch scgpt scikit-learn statsmodels gseapy "
@@ -37,7 +37,13 @@ def recorded(
     """Time the block and write ``<step>.provenance.json`` into folder `out` when it succeeds.
 
     The block may add entries (``device`` for instance) to the dictionary that it is given.
+
+    Raises
+    ------
+    ScswError
+        At once, if `out` cannot be written: not after the hours that the block may take.
     """
+    require_writable(out)
     started, clock = datetime.datetime.now(datetime.UTC), time.perf_counter()
     extra: dict[str, Any] = {}
     yield extra

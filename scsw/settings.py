@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
+import math
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
-from scsw.cohort.sources import check_source
+from scsw.config_checks import check_sections
 from scsw.errors import ScswError
-from scsw.fetch.places import fetched_files
 
 OVERRIDES = ("seeds", "control_arms")  # keys that a cohort may set for itself
 _BESIDE_PACKAGE = Path(__file__).with_name("config.schema.yaml")  # in an installed wheel
@@ -49,12 +51,12 @@ def check(value: Any, rules: dict[str, Any], where: str) -> None:
     Raises
     ------
     ScswError
-        Unknown key, wrong type, value out of range.
+        Unknown key, wrong type, value out of range, a number that is not finite.
     """
-    problems = []
+    problems = [f"{place}: not a finite number" for place in _not_finite(value, where)]
     for error in Draft202012Validator(rules).iter_errors(value):
         place = ".".join(str(part) for part in [where, *error.absolute_path] if part != "")
-        problems.append(f"{place or 'top level'}: {error.message}")
+        problems.append(f"{place or 'top level'}: {error.message}{_hint(error)}")
     if problems:
         raise ScswError(
             "the configuration is not valid: " + "; ".join(sorted(problems)),
@@ -74,7 +76,7 @@ def validate_config(config: dict[str, Any]) -> dict[str, Any]:
     rules = schema()
     check(config, rules, "")
     filled = fill_defaults(config, rules)
-    _check_sections(filled)
+    check_sections(filled)
     return filled
 
 
@@ -93,23 +95,94 @@ def section_settings(name: str, given: dict[str, Any] | None = None) -> SimpleNa
     return SimpleNamespace(**fill_defaults(given or {}, rules))
 
 
-def parse_settings(text: str | None) -> dict[str, Any]:
-    """Read the ``--config`` option: JSON text, or the path of a YAML or JSON file."""
+def parse_settings(text: str | None, name: str = "the config") -> dict[str, Any]:
+    """Read an option such as ``--config``: JSON text, or the path of a YAML or JSON file.
+
+    Parameters
+    ----------
+    text
+        JSON or a path; nothing gives no settings.
+    name
+        What it is called in messages.
+
+    Raises
+    ------
+    ScswError
+        If it is neither, or is not a table of keys and values, each key once.
+    """
     if not text:
         return {}
     is_json = text.lstrip().startswith("{")
     if not is_json and not Path(text).is_file():
         raise ScswError(
-            f"the config is neither JSON nor a file: {text!r}",
+            f"{name} is neither JSON nor a file: {text!r}",
             expected='JSON such as {"search": {"max_candidates": 10}}, or the path of a YAML file',
         )
     try:
-        value = json.loads(text) if is_json else yaml.safe_load(Path(text).read_text())
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise ScswError(f"the config cannot be read: {error}", expected="JSON or YAML") from error
+        content = text if is_json else Path(text).read_text(encoding="utf-8-sig")
+        value = json.loads(text) if is_json else yaml.load(content, _EachKeyOnce)
+    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        where = name if is_json else text
+        raise ScswError(
+            f"{where} cannot be read: {error}",
+            expected="JSON" if is_json else "JSON or YAML, saved as UTF-8",
+        ) from error
     if not isinstance(value or {}, dict):
-        raise ScswError(f"the config is a {type(value).__name__}", expected="keys and values")
+        raise ScswError(f"{name} is a {type(value).__name__}", expected="keys and values")
     return value or {}
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error: of two sections one would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key `{key.value}` stands twice", key.start_mark
+                )
+            seen.update([key.value] if isinstance(key.value, str) else [])
+        return super().construct_mapping(node, deep)
+
+
+def _not_finite(value: Any, where: str) -> Iterator[str]:
+    """Yield the places of NaN and infinity, which pass every bound of a schema."""
+    if isinstance(value, float) and not math.isfinite(value):
+        yield where
+    items = value.items() if isinstance(value, dict) else ()
+    for key, item in enumerate(value) if isinstance(value, list) else items:
+        yield from _not_finite(item, f"{where}.{key}" if where else str(key))
+
+
+def _hint(error: ValidationError) -> str:
+    """Say what the user may have meant, for the mistakes that are made most."""
+    value = error.instance
+    if error.validator == "additionalProperties" and error.validator_value is False:
+        known = error.schema["properties"]
+        near = [_meant(str(key), known) for key in value if key not in known]
+        return "".join(f"; did you mean {words}?" for words in near if words)
+    if error.validator == "type" and value is None:
+        return ": nothing stands below this key; take it out"
+    if error.validator == "type" and isinstance(value, str) and _is_number(value):
+        return ": write 1.0e-4 or 0.0001, since YAML reads 1e-4 and numbers in quotes as text"
+    return ""
+
+
+def _meant(key: str, known: dict[str, Any]) -> str:
+    """Name the section that has a key, or the key that is spelt nearly so."""
+    sections = schema()["properties"].items()
+    if home := [name for name, rule in sections if key in rule.get("properties", {})]:
+        return " or ".join(f"{name}.{key}" for name in home)
+    return "".join(difflib.get_close_matches(key, known, 1))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def reductions(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -152,63 +225,3 @@ def _is_less(value: Any, default: Any) -> bool:
     if isinstance(default, list):
         return len(value) < len(default)
     return value != default if isinstance(default, str) else value < default
-
-
-def _check_sections(config: dict[str, Any]) -> None:
-    names = [cohort["name"] for cohort in config["cohorts"]]
-    names += [entry["name"] for entry in config["external"]["bulk"]]
-    if len(set(names)) < len(names):
-        raise ScswError(f"two cohorts share a name: {names}", fix="give each cohort its own name")
-    for cohort in config["cohorts"]:
-        check_source(cohort["source"])
-        fetched_files(cohort)
-    simulated = [cohort["name"] for cohort in config["cohorts"] if "simulate" in cohort]
-    if simulated and not config["simulated"]:
-        raise ScswError(
-            f"the cohorts {simulated} are simulated, but `simulated` is not true",
-            expected="`simulated: true`, so that every figure of the run says so",
-        )
-    shares = {k: config["preprocess"][k] for k in ("train", "validation", "discovery", "test")}
-    if abs(sum(shares.values()) - 1) > 1e-6:
-        raise ScswError(
-            f"the donor shares in `preprocess` add up to {sum(shares.values()):g}: {shares}",
-            expected="shares that add up to 1",
-        )
-    model = config["model"]
-    if model["embsize"] % model["nheads"]:
-        raise ScswError(
-            f"model.embsize {model['embsize']} is not a multiple of model.nheads {model['nheads']}"
-        )
-    if config["preprocess"]["vocabulary"] == "checkpoint" and model["checkpoint"] is None:
-        raise ScswError(
-            "preprocess.vocabulary is `checkpoint`, but model.checkpoint is not given",
-            fix="name the checkpoint folder, or use the census vocabulary",
-        )
-    if model["checkpoint"] is not None and config["preprocess"]["vocabulary"] != "checkpoint":
-        raise ScswError(
-            f"model.checkpoint is given, but preprocess.vocabulary is "
-            f"`{config['preprocess']['vocabulary']}`",
-            expected="a model and a cohort with one vocabulary",
-            fix="set preprocess.vocabulary to `checkpoint`",
-        )
-    arms = set(config["control_arms"]).union(*[c["control_arms"] or [] for c in config["cohorts"]])
-    if "pretrained" in arms and model["checkpoint"] is None:
-        raise ScswError("the control arm `pretrained` needs model.checkpoint")
-    check_control_count(config)
-
-
-def check_control_count(config: dict[str, Any]) -> None:
-    """Raise if the random controls are too few for any candidate to be called causal.
-
-    The smallest add-one rank p-value is 1/(n + 1). With m candidates, a single true effect
-    passes Benjamini-Hochberg only if that is at most alpha/m.
-    """
-    n, m = config["prune"]["n_controls"], config["search"]["max_candidates"]
-    alpha = config["statistics"]["alpha"]
-    if 1 / (n + 1) > alpha / m:
-        raise ScswError(
-            f"prune.n_controls is {n}, so the smallest possible p-value is {1 / (n + 1):.4f}, "
-            f"above alpha/m = {alpha:g}/{m} = {alpha / m:.4f}: no candidate could ever be causal",
-            expected=f"at least {int(-(-m // alpha)) - 1} controls",
-            fix="raise prune.n_controls or lower search.max_candidates",
-        )

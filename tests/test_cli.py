@@ -1,6 +1,9 @@
 """The command line as a user meets it."""
 
+import errno
+import os
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -9,19 +12,26 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from scsw.cli.app import _of_the_machine
 from scsw.files import write_table
 from tests.tiny import write_cohort
 
 ROOT = Path(__file__).parents[1]
 
 
-def scsw(*arguments, cwd=None):
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def scsw(*arguments, cwd=None, **more):
     return subprocess.run(
         [sys.executable, "-m", "scsw.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         check=False,
         cwd=cwd or ROOT,
+        env=environment(),
+        **more,
     )
 
 
@@ -67,6 +77,18 @@ def test_help_is_quick_and_names_every_step_of_the_workflow():
         (["gather", "x/real/zero", "--out", "o"], "not folders of one model"),
         (["checkpoint", "get", "human", "--out", "o"], "'human' is no address of a checkpoint"),
         (["checkpoint", "inspect", "none"], "none does not exist"),
+        (["preprocess", "x", "--out", "o", "--columns", "{braak: x}"], "--columns cannot be read"),
+        (["preprocess", "x", "--out", "o", "--columns", '{"sex": ["F"]}'], "--columns.sex: ['F']"),
+        (["preprocess", "x", "--out", "o", "--values", '{"sex": "F"}'], "--values.sex: 'F'"),
+        # Before the cohort is read, which takes longer.
+        (
+            [
+                *("preprocess", "none.h5ad", "--out", "o", "--config"),
+                '{"preprocess": {"vocabulary": "checkpoint"}, "model": {"checkpoint": "none"}}',
+            ],
+            "none/best_model.pt does not exist",
+        ),
+        (["simulate", "--out", "/dev/null/s.h5ad"], "/dev/null: File exists"),
     ],
 )
 def test_a_users_mistake_is_one_message_and_no_output(tmp_path, arguments, text):
@@ -82,6 +104,62 @@ def test_a_cohort_with_one_cell_type_stops_at_init(tmp_path):
     result = scsw("init", "--cohort", cohort, "--out", tmp_path / "o" / "init")
     assert result.returncode == 2 and "nothing to classify" in result.stderr
     assert not (tmp_path / "o").exists() or list((tmp_path / "o").iterdir()) == []
+
+
+def test_a_file_that_the_disk_does_not_take_is_one_message(tmp_path):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    command = ("simulate", "--source", "rosmap", "--out", tmp_path / "s")
+    result = scsw(*command, preexec_fn=small_files)
+    assert result.returncode == 2 and "Traceback" not in result.stderr
+    assert result.stderr.startswith("Error: ") and "File too large" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "x", "a/b"), "a/b: No space left on device.*make room on the disk"),
+        (PermissionError(errno.EACCES, "x", "a/b"), "a/b: Permission denied.*check the path"),
+        (  # as h5py raises it
+            RuntimeError("Can't close (file write failed\n, filename = 'a/b', errno = 28, error"),
+            "a/b: No space left on device",
+        ),
+        (MemoryError("Unable to allocate 9 GiB"), r"memory .*\(Unable to allocate 9 GiB\)"),
+    ],
+)
+def test_what_the_machine_refuses_is_told_in_a_users_words(error, message):
+    assert re.search(message, str(_of_the_machine(error)))
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="shape"):
+        _of_the_machine(RuntimeError("shape mismatch"))
+
+
+def test_a_command_that_is_asked_to_end_removes_what_it_was_writing(tmp_path):
+    program = """
+import time
+from scsw.cli.app import app, main
+from scsw.files import whole
+
+@app.command()
+def wait():
+    with whole("out") as part:
+        part.write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+
+main()
+"""
+    command = [sys.executable, "-c", program, "wait"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, env=environment()) as run:
+        assert run.stdout.readline() == b"ready\n"
+        assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+        run.terminate()
+        assert run.wait(30) == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_table_is_printed_as_tsv(tmp_path):

@@ -88,3 +88,15 @@ def test_a_machine_without_git_has_provenance_without_commit(tmp_path, monkeypat
     with recorded("step", tmp_path, inputs={}, parameters={}):
         pass
     assert read_json(tmp_path / "step.provenance.json")["commit"] is None
+
+
+def test_a_step_that_cannot_write_says_so_before_it_works(tmp_path):
+    (tmp_path / "file").write_text("")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(ScswError, match=r"cannot be a folder: .*file is a file"),
+            recorded("step", out, inputs={}, parameters={}),
+        ):
+            pytest.fail("the step began")
+    with recorded("step", tmp_path / "new" / "deep", inputs={}, parameters={}):
+        assert not (tmp_path / "new").exists()  # looking writes nothing

@@ -45,6 +45,27 @@ def test_defaults_obey_the_schema():
         ({"cohorts": [COHORT, COHORT]}, "share a name"),
         ({"cohorts": [{**COHORT, "simulate": {}}]}, "`simulated` is not true"),
         ({"cohorts": [{**COHORT, "name": "replication"}]}, "cohorts.0.name"),
+        ({"serch": {}}, "did you mean search?"),
+        ({"search": {"max_candidate": 3}}, "did you mean max_candidates?"),
+        ({"spike_ratio": 3}, "did you mean search.spike_ratio?"),
+        ({"search": None}, "nothing stands below this key"),
+        ({"finetune": {"lr": "1e-4"}}, "write 1.0e-4 or 0.0001"),
+        ({"finetune": {"lr": float("nan")}}, "finetune.lr: not a finite number"),
+        ({"prune": {"scales": [0.5, float("inf")]}}, "prune.scales.1: not a finite number"),
+        ({"statistics": {"seed": -1}}, "statistics.seed: -1 is less"),
+        ({"seeds": [2**32]}, "seeds.0: 4294967296 is greater"),
+        ({"run": ".."}, "run: '..' does not match"),
+        ({"cohorts": [{**COHORT, "name": "-x"}]}, "cohorts.0.name: '-x' does not match"),
+        ({"cohorts": [COHORT, {**COHORT, "name": "X"}]}, "share a name"),
+        (
+            {"simulated": True, "cohorts": [{**COHORT, "source": "auto", "simulate": {}}]},
+            "its source is 'auto'. Expected: `source: sea_ad` or `source: rosmap`",
+        ),
+        ({"enrich": {"min_size": 50, "max_size": 20}}, "no gene set could be tested"),
+        # What fine-tuning would refuse too, but only after preprocessing.
+        ({"finetune": {"freeze_blocks": 13}}, "the model has 12 encoder blocks"),
+        ({"finetune": {"accumulate": 64}}, "finetune.batch_size is 32"),
+        ({"finetune": {"mask_ratio": 0}}, "finetune.mask_ratio is 0"),
     ],
 )
 def test_a_wrong_config_is_one_message_that_names_the_place(change, text):
@@ -93,3 +114,26 @@ def test_settings_come_as_json_or_as_a_file(tmp_path):
     for text in ("{broken", "no such file"):
         with pytest.raises(ScswError, match="the config"):
             parse_settings(text)
+    path.write_bytes(b"\xef\xbb\xbfsearch:\r\n  max_candidates: 4\r\n")  # of a Windows editor
+    assert parse_settings(str(path))["search"]["max_candidates"] == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"prune: {shards: 2}\nrun: x\nprune: {n_noise: 3}\n", "the key `prune` stands twice"),
+        (b"prune:\n  n_noise: 3\n  n_noise: 4\n", "the key `n_noise` stands twice"),
+        (b"run: x # gr\xfcn\n", "can't decode.*saved as UTF-8"),
+        (b"prune:\n\tn_noise: 3\n", "cannot be read"),
+        (b"- a\n", "a list"),
+    ],
+)
+def test_a_file_that_says_something_twice_or_is_no_utf_8_is_refused(tmp_path, content, message):
+    (tmp_path / "c.yaml").write_bytes(content)
+    with pytest.raises(ScswError, match=f"(?s){message}"):
+        parse_settings(str(tmp_path / "c.yaml"))
+
+
+def test_the_same_key_of_two_sections_and_merged_ones_are_no_double(tmp_path):
+    (tmp_path / "c.yaml").write_text("a: &x {s: 1, t: 2}\nb: {<<: *x, s: 3}\n")
+    assert parse_settings(str(tmp_path / "c.yaml"))["b"] == {"s": 3, "t": 2}

@@ -36,6 +36,18 @@ def test_the_real_configs_stop_at_a_missing_file_and_name_it(name):
     assert "Missing input files" in text and "data/" in text
 
 
+def test_a_checkpoint_without_its_weights_stops_before_any_job(tmp_path):
+    for name in ("args.json", "vocab.json"):
+        (tmp_path / name).write_text("{}")
+    cohort = {"name": "htan", "path": "resources/htan_exemplar.h5ad"}
+    config = {"run": "x", "cohorts": [cohort], "model": {"checkpoint": str(tmp_path)}}
+    config["preprocess"] = {"vocabulary": "checkpoint"}
+    result = snakemake("--dry-run", "--configfile", write_config(tmp_path / "c.yaml", config))
+    shown = result.stdout + result.stderr
+    assert result.returncode != 0 and "Missing input files" in shown
+    assert f"{tmp_path}/best_model.pt" in shown and f"{tmp_path}/vocab.json" not in shown
+
+
 def test_another_config_names_no_cohort_of_the_demo():
     result = snakemake("--dry-run", "--forceall", "--configfile", "config/htan.yaml")
     assert "preprocess" in planned(result)

@@ -136,6 +136,8 @@ def test_an_enrichment_in_shards_is_scattered_and_gathered(tmp_path):
             "the source 'adni2' is unknown",
         ),
         ({"prune": {"n_controls": 3}}, "no candidate could ever be causal"),
+        ({"cohorts": [{"name": "x", "path": "resources"}]}, "which is no known layout"),
+        ({"biomarkers": {"gwas_set": "NONE"}}, "has no gene set NONE"),
     ],
 )
 def test_a_wrong_config_stops_before_any_job_without_a_traceback(tmp_path, change, text):
@@ -144,6 +146,23 @@ def test_a_wrong_config_stops_before_any_job_without_a_traceback(tmp_path, chang
     assert result.returncode != 0
     shown = result.stdout + result.stderr
     assert text in shown and "Traceback" not in shown
+
+
+def test_of_two_sections_of_one_name_none_is_lost(tmp_path):
+    path = write_config(tmp_path / "twice.yaml", TINY)
+    path.write_text(path.read_text() + "\nprune: {shards: 2}\n")
+    result = snakemake("--dry-run", "--configfile", path)
+    assert result.returncode != 0 and "`prune` stands twice" in result.stdout + result.stderr
+
+
+def test_no_cores_is_a_message_and_not_an_endless_wait():
+    result = snakemake("--cores", "0")
+    assert result.returncode != 0 and "--cores is 0" in result.stdout + result.stderr
+
+
+def test_a_log_may_lie_in_a_folder_with_a_space():
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        assert "&> {log}" not in path.read_text(), f"{path.name}: write {{log:q}}"
 
 
 @pytest.mark.slow

@@ -92,6 +92,24 @@ def read_libraries(paths: Iterable[str | Path]) -> dict[str, Library]:
     return {name: read_gmt(file) for name, file in files.items()}
 
 
+def gwas_genes(path: str | Path, name: str) -> set[str]:
+    """Read the set of a GMT file that holds the genes of a genome-wide association study.
+
+    Raises
+    ------
+    ScswError
+        If the file is not good GMT or has no such set.
+    """
+    sets = read_gmt(path)
+    if name not in sets:
+        raise ScswError(
+            f"{path} has no gene set {name}",
+            expected=f"one of its sets, such as {next(iter(sets))}",
+            fix="correct biomarkers.gwas_set or biomarkers.gwas_gene_sets",
+        )
+    return set(sets[name])
+
+
 def within_background(
     library: Mapping[str, Collection[str]],
     background: Collection[str],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,13 +69,16 @@ def sections(config: str | None, *names: str) -> list[SimpleNamespace]:
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and exit status 2."""
     code = 0
+    # As Ctrl-C: what a command was writing is removed before it ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except ScswError as error:
+    except (ScswError, OSError, MemoryError, RuntimeError) as error:
+        message = error if isinstance(error, ScswError) else _of_the_machine(error)
         Console(stderr=True, soft_wrap=True).print(
-            f"Error: {error}", style="bold red", markup=False
+            f"Error: {message}", style="bold red", markup=False
         )
         code = 2
     sys.stdout.flush()
@@ -80,3 +86,30 @@ def main() -> None:
     # All files are written and closed by now. A short process on a busy machine aborts in about
     # one of 15 runs while pyarrow's starting threads are torn down, so nothing is torn down.
     os._exit(code)
+
+
+def _of_the_machine(error: OSError | MemoryError | RuntimeError) -> ScswError:
+    """Say in one message what disk or memory refused.
+
+    Raises
+    ------
+    OSError, RuntimeError
+        Again, if it tells no reason of the operating system's. HDF5 tells one in its text.
+    """
+    if isinstance(error, MemoryError):
+        return ScswError(
+            f"the memory of this machine does not suffice ({error})",
+            fix="lower the sizes in the config, or use a machine with more memory",
+        )
+    told = re.search(r"name = '([^']*)'.*errno = (\d+)", str(error), re.DOTALL)
+    number = int(told[2]) if told else getattr(error, "errno", None)
+    if number is None:
+        raise error
+    names = (getattr(error, "filename", None), told and told[1])
+    full = number in (errno.ENOSPC, errno.EDQUOT)
+    return ScswError(
+        f"{next(filter(None, names), 'a file')}: {os.strerror(number)}",
+        fix="make room on the disk, or name another folder for results and temporary files"
+        if full
+        else "check the path and the rights to read and write there",
+    )

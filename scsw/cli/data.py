@@ -21,7 +21,7 @@ from scsw.cli.app import (
     checkpoint,
     sections,
 )
-from scsw.settings import parse_settings
+from scsw.settings import check, parse_settings, schema
 
 
 @app.command()
@@ -131,6 +131,16 @@ def preprocess(
 ) -> None:
     """Harmonise a cohort of any known source: quality control, vocabulary, donor split."""
     settings, model = sections(config, "preprocess", "model")
+    asked = {"columns": parse_settings(columns, "--columns")}
+    asked["values"] = parse_settings(values, "--values")
+    rules = schema()["properties"]["cohorts"]["items"]["properties"]
+    for key, given in asked.items():
+        check(given, rules[key], f"--{key}")
+    if settings.vocabulary == "checkpoint" and model.checkpoint:
+        # A checkpoint that cannot be used must not show only after the cohort was read.
+        from scsw.scgpt.checkpoint.inspect import require_trainable
+
+        require_trainable(model.checkpoint)
     from scsw.cohort.hdf5_chunks import THREADS_VARIABLE
     from scsw.cohort.preprocess import preprocess as run
     from scsw.cohort.request import Request
@@ -150,8 +160,8 @@ def preprocess(
     request = Request(
         path,
         tables={role: table for role, table in tables.items() if table},
-        columns=parse_settings(columns) | named,
-        values=parse_settings(values),
+        columns=asked["columns"] | named,
+        values=asked["values"],
         counts=counts,
     )
     run(

@@ -17,7 +17,7 @@ from scsw.files import read_json, require, whole, write_json, write_table
 from scsw.provenance import recorded
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.evaluation.evaluate import evaluate
-from scsw.scgpt.folder import check_vocabulary, write_folder
+from scsw.scgpt.folder import check_vocabulary, require_replaceable, write_folder
 from scsw.scgpt.model import load_model, read_args
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer, training_batch_names
 from scsw.scgpt.tokens.streamed_cohort import streamed_cells
@@ -87,6 +87,7 @@ def finetune(
         If the process is asked to end (SIGTERM, SIGINT): the same call goes on from there.
     """
     start, cohort, out = require(start), require(cohort), Path(out)
+    require_replaceable(out)
     check_starting_folder(start)
     check_vocabulary(start, cohort_facts(cohort))
     check(settings, compute, read_args(start))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,44 @@ def write_folder(
     write_json(labels, out / "labels.json")
     shutil.copyfile(vocabulary, out / "vocab.json")
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    torch.save(state, out / "best_model.pt")
+    save(state, out / "best_model.pt")
+
+
+def save(value: Any, path: Path) -> None:
+    """Save tensors as torch does.
+
+    Raises
+    ------
+    OSError
+        If the disk is full: torch says only that a position is not the expected one.
+    """
+    try:
+        torch.save(value, path)
+    except RuntimeError as error:
+        path.unlink(missing_ok=True)
+        if "unexpected pos" not in str(error) and "PytorchStreamWriter" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+
+
+def require_replaceable(out: Path) -> None:
+    """Raise unless a model may be written to `out`, whose contents are removed for it.
+
+    Raises
+    ------
+    ScswError
+        If it is a file, or a folder that holds anything but a model with labels: a published
+        checkpoint, or a user's own files.
+    """
+    if not os.path.lexists(out):
+        return
+    is_free = out.name and out.is_dir() and not out.is_symlink()
+    if not is_free or (any(out.iterdir()) and not (out / "labels.json").exists()):
+        raise ScswError(
+            f"{out} exists, and is no model that scsw wrote",
+            expected="a new folder, or a model to replace",
+            fix="choose another --out",
+        )
 
 
 def read_labels(folder: str | Path) -> list[str]:

@@ -17,7 +17,7 @@ from scsw.scgpt.checkpoint.cohort_fit import cohort_genes, known_types, training
 from scsw.scgpt.checkpoint.state_dict import read_state_dict
 from scsw.scgpt.checkpoint.token_rows import EMBEDDING, check_genes, move_rows
 from scsw.scgpt.checkpoint.weights import load_weights
-from scsw.scgpt.folder import read_labels, write_folder
+from scsw.scgpt.folder import read_labels, require_replaceable, write_folder
 from scsw.scgpt.model import new_model, read_vocabulary
 from scsw.scgpt.model_args import read_model_args, scratch_args, token_args, trainable_args
 
@@ -43,10 +43,11 @@ def init(
     Raises
     ------
     ScswError
-        If the checkpoint does not fit the cohort's genes, is of a kind that the steps do not
-        train, or the cohort has fewer than two cell types to learn.
+        If `out` holds anything but a model, the checkpoint does not fit the cohort's genes, is of
+        a kind that the steps do not train, or the cohort has fewer than two cell types to learn.
     """
     cohort, out = require(cohort), Path(out)
+    require_replaceable(out)
     vocabulary = require(cohort.with_name("vocab.json"))
     init_seed = seed if model.init_seed is None else model.init_seed
     inputs = {"cohort": cohort, "vocabulary": vocabulary}

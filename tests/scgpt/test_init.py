@@ -9,12 +9,13 @@ import torch
 
 from scsw.errors import ScswError
 from scsw.files import read_table
-from scsw.scgpt.checkpoint.inspect import inspect, lines
+from scsw.scgpt.checkpoint.inspect import inspect, lines, require_trainable
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
 from scsw.scgpt.model import load_model, new_model, read_vocabulary
 from scsw.scgpt.model_args import read_args
 from scsw.settings import section_settings
+from scsw.superweight.controls.implant import implant
 from tests.tiny import COMPUTE, TYPES, model_settings, write_cohort
 
 EMBEDDING = "encoder.embedding.weight"
@@ -240,3 +241,41 @@ def test_tokens_of_a_cell_can_be_other_than_the_checkpoints(cohort, tmp_path):
         load_model(tmp_path / "longer").state_dict().keys()
         == load_model(tmp_path / "as_given").state_dict().keys()
     )
+
+
+def test_only_a_model_of_scsws_own_is_replaced(cohort, tmp_path):
+    """What `init` writes into is emptied first: never a published checkpoint or a user's files."""
+    folder = checkpoint(tmp_path / "public", own_vocabulary(cohort))
+    (tmp_path / "file").write_text("")
+    for out in (folder, tmp_path / "file", tmp_path):
+        with pytest.raises(ScswError, match="is no model that scsw wrote"):
+            init(cohort, out, model=model_settings(), seed=0)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *("args.json", "best_model.pt", "vocab.json")
+    ]
+    (tmp_path / "empty").mkdir()
+    for _ in range(2):
+        init(cohort, tmp_path / "empty", model=model_settings(), seed=0)
+    with pytest.raises(ScswError, match="is no model that scsw wrote"):
+        implant(tmp_path / "empty", cohort, folder, kind="implanted_constant", compute=COMPUTE)
+    with pytest.raises(ScswError, match="is no model that scsw wrote"):
+        finetune(tmp_path / "empty", cohort, folder, settings=None, compute=COMPUTE)
+
+
+def test_a_checkpoint_is_tried_before_the_cohort_is_read(cohort, tmp_path):
+    require_trainable(checkpoint(tmp_path / "good", own_vocabulary(cohort)))
+    batches = {"num_batch_labels": 2, "domain_spec_batchnorm": "dsbn"}
+    bad = {
+        "lacks embsize": ("args.json", b"{}"),
+        "is not a torch checkpoint": ("best_model.pt", b"<html>not found</html>"),
+        "normalises cells by": ("args.json", json.dumps(ARGS | batches).encode()),
+        "embsize 32, but the weights are of embsize 16": (
+            "args.json",
+            json.dumps(ARGS | {"embsize": 32}).encode(),
+        ),
+    }
+    for i, (message, (name, content)) in enumerate(bad.items()):
+        folder = checkpoint(tmp_path / str(i), own_vocabulary(cohort))
+        (folder / name).write_bytes(content)
+        with pytest.raises(ScswError, match=message):
+            require_trainable(folder)

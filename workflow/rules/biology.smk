@@ -47,7 +47,7 @@ rule map:
     shell:
         "scsw map {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
         " --out {params.out:q} --config {params.config:q} --arm {wildcards.arm}"
-        " --seed {wildcards.seed} &> {log}"
+        " --seed {wildcards.seed} &> {log:q}"
 
 
 rule components:
@@ -81,7 +81,7 @@ rule components:
     shell:
         "scsw components {input.model:q} --cohort {input.cohort:q}"
         " --candidates {input.candidates:q} --out {params.out:q} --config {params.config:q}"
-        " --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"
+        " --arm {wildcards.arm} --seed {wildcards.seed} &> {log:q}"
 
 
 rule link_components:
@@ -109,7 +109,7 @@ rule link_components:
     shell:
         "scsw link-components {input.components:q} --activity {input.activity:q}"
         " --donor-scores {input.donors:q} --out {params.out:q} --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"
 
 
 # With one shard the enrichment of a model is one job. Otherwise its candidates and views are
@@ -143,7 +143,7 @@ rule enrich_shard:
     shell:
         "scsw enrich-shard {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
         " --controls {params.controls:q} --config {params.config:q} --shard {wildcards.shard}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"
 
 
 rule enrich:
@@ -175,7 +175,7 @@ rule enrich:
     shell:
         "scsw enrich {input.scores:q} --candidates {input.candidates:q} --out {params.out:q}"
         " --controls {params.controls:q} {params.shards} --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"
 
 
 rule stages:
@@ -204,7 +204,7 @@ rule stages:
     shell:
         "scsw stages {input.scores:q} --effects {input.effects:q} --out {params.out:q}"
         " --thinned-effects {input.thinned:q} --axis-scores {input.axes:q}"
-        " --candidates {input.candidates:q} --config {params.config:q} {params.simulated} &> {log}"
+        " --candidates {input.candidates:q} --config {params.config:q} {params.simulated} &> {log:q}"
 
 
 rule replicate:
@@ -248,7 +248,7 @@ rule replicate:
         code=code_hash("scsw.biology.replicate.replicate"),
     shell:
         "scsw replicate {params.folders:q} --seeds {params.seeds:q} --out {params.out:q}"
-        " --config {params.config:q} {params.simulated} &> {log}"
+        " --config {params.config:q} {params.simulated} &> {log:q}"
 
 
 rule external:
@@ -288,7 +288,7 @@ rule external:
     shell:
         "scsw external {params.models:q} --donors {input.donors:q} --out {output.table:q}"
         " --cohorts {params.cohorts:q} --bulks {params.bulks:q} --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"
 
 
 rule spatial:
@@ -324,7 +324,7 @@ rule spatial:
     shell:
         "scsw spatial {input.model:q} --cohort {input.cohort:q} --candidates {input.candidates:q}"
         " --tissue {input.tissue:q} --out {output.table:q} --name {params.name}"
-        " --config {params.config:q} --seed {params.seed} {params.simulated} &> {log}"
+        " --config {params.config:q} --seed {params.seed} {params.simulated} &> {log:q}"
 
 
 rule biomarkers:
@@ -360,4 +360,4 @@ rule biomarkers:
     shell:
         "scsw biomarkers {input.scores:q} --cohort-folder {params.out:q}"
         " --replication {input.replication:q} --out {params.out:q}"
-        " --config {params.config:q} {params.simulated} &> {log}"
+        " --config {params.config:q} {params.simulated} &> {log:q}"

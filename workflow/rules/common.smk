@@ -9,13 +9,19 @@ from scsw.code_hash import code_hash
 from scsw.cohort import sources
 from scsw.errors import ScswError
 from scsw.fetch.places import fetched_files
-from scsw.settings import validate_config
+from scsw.named_files import CHECKPOINT_FILES, check_named_files
+from scsw.settings import parse_settings, validate_config
 from snakemake.exceptions import WorkflowError
 
 try:
+    for path in workflow.configfiles:
+        parse_settings(str(path))  # Snakemake itself takes the last of two sections of one name
     CONFIG = validate_config(config)
+    check_named_files(CONFIG)
 except ScswError as error:
     raise WorkflowError(str(error))
+if workflow.resource_settings.cores == 0:
+    raise WorkflowError("--cores is 0, so no job could ever start. Give at least 1.")
 
 RUN = f"{CONFIG['results']}/{CONFIG['run']}"
 COHORTS = {cohort["name"]: cohort for cohort in CONFIG["cohorts"]}
@@ -27,6 +33,8 @@ SCREEN_FILES = [
     f"{MODEL}/search/screen/{name}"
     for name in ("spiking.parquet", "first_order.parquet", "by_type.parquet", "effects.npz")
 ]
+CHECKPOINT = CONFIG["model"]["checkpoint"]
+CHECKPOINT_INPUT = [f"{CHECKPOINT}/{name}" for name in CHECKPOINT_FILES] if CHECKPOINT else []
 UNTUNED = ("untrained", "pretrained")
 IMPLANTED = ("implanted_constant", "implanted_informative")
 
@@ -96,22 +104,16 @@ def cohort_files(cohort):
     """
     if fetched := fetched_files(cohort):
         return [*fetched, *tables_of(cohort).values()]
-    try:
-        return sources.input_files(
-            cohort["source"], cohort["path"], tables_of(cohort), cohort["columns"]
-        )
-    except ScswError as error:
-        raise WorkflowError(str(error))
+    return sources.input_files(
+        cohort["source"], cohort["path"], tables_of(cohort), cohort["columns"]
+    )
 
 
 def bulk_files(entry):
     """The files that a cohort of bulk expression is read from."""
     keys = {"clinical": "clinical", "donors": "donor_table"}
     tables = {role: entry[key] for role, key in keys.items() if entry[key]}
-    try:
-        return sources.input_files(entry["source"], entry["path"], tables)
-    except ScswError as error:
-        raise WorkflowError(str(error))
+    return sources.input_files(entry["source"], entry["path"], tables)
 
 
 def bulk_options(entry):
@@ -124,6 +126,15 @@ def preprocess_code(cohort):
     name = sources.expected(cohort["source"], cohort["path"], cohort["columns"])
     readers = [f"scsw.cohort.readers.{name}"] if name else []
     return code_hash("scsw.cohort.preprocess", *readers)
+
+
+# Here and not in the rules, where a mistake would be told with a traceback.
+try:
+    COHORT_FILES = {name: cohort_files(cohort) for name, cohort in COHORTS.items()}
+    BULK_FILES = {name: bulk_files(entry) for name, entry in BULK.items()}
+    PREPROCESS_CODE = {name: preprocess_code(cohort) for name, cohort in COHORTS.items()}
+except ScswError as error:
+    raise WorkflowError(str(error))
 
 
 def request_options(cohort):

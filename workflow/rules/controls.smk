@@ -23,4 +23,4 @@ rule controls:
         code=code_hash("scsw.superweight.controls.judge_controls"),
     shell:
         "scsw controls {params.folders:q} --out {output.table:q} --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"

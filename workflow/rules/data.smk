@@ -7,7 +7,7 @@ for name, cohort in COHORTS.items():
             name:
                 f"simulate_{name}"
             output:
-                cohort_files(cohort),
+                COHORT_FILES[name],
             log:
                 f"{RUN}/logs/simulate/{name}.log",
             conda:
@@ -20,13 +20,13 @@ for name, cohort in COHORTS.items():
                 options=simulate_options(cohort),
                 code=code_hash("scsw.cohort.simulate"),
             shell:
-                "scsw simulate --out {params.out:q} --source {params.source} {params.options} &> {log}"
+                "scsw simulate --out {params.out:q} --source {params.source} {params.options} &> {log:q}"
 
 
 rule preprocess:
     input:
-        lambda w: cohort_files(COHORTS[w.cohort]),
-        checkpoint=[CONFIG["model"]["checkpoint"]] if CONFIG["model"]["checkpoint"] else [],
+        lambda w: COHORT_FILES[w.cohort],
+        checkpoint=CHECKPOINT_INPUT,
     output:
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
         vocabulary=f"{RUN}/{{cohort}}/vocab.json",
@@ -51,17 +51,17 @@ rule preprocess:
         out=lambda w, output: os.path.dirname(output.cohort),
         config=settings("preprocess", model=["checkpoint"]),
         simulated=SIMULATED,
-        code=lambda w: preprocess_code(COHORTS[w.cohort]),
+        code=lambda w: PREPROCESS_CODE[w.cohort],
     shell:
         "scsw preprocess {params.path:q} --out {params.out:q} --work {params.work:q} --training"
         " --cohort {wildcards.cohort} {params.request} --threads {threads}"
         " --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"
 
 
 rule preprocess_bulk:
     input:
-        lambda w: bulk_files(BULK[w.bulk]),
+        lambda w: BULK_FILES[w.bulk],
     output:
         expression=f"{RUN}/external/{{bulk}}/external.h5ad",
         qc=f"{RUN}/external/{{bulk}}/qc.tsv",
@@ -88,13 +88,13 @@ rule preprocess_bulk:
     shell:
         "scsw preprocess {params.path:q} --out {params.out:q} --source {params.source}"
         " --cohort {wildcards.bulk} {params.tables} --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"
 
 
 rule preprocess_spatial:
     input:
         lambda w: [TISSUE["path"]],
-        checkpoint=[CONFIG["model"]["checkpoint"]] if CONFIG["model"]["checkpoint"] else [],
+        checkpoint=CHECKPOINT_INPUT,
     output:
         tissue=f"{RUN}/spatial/{TISSUE['name']}/spatial.h5ad",
         tables=[
@@ -123,4 +123,4 @@ rule preprocess_spatial:
     shell:
         "scsw preprocess {params.path:q} --out {params.out:q} --work {params.work:q}"
         " --source {params.source} --cohort {params.name} --threads {threads}"
-        " --config {params.config:q} {params.simulated} &> {log}"
+        " --config {params.config:q} {params.simulated} &> {log:q}"

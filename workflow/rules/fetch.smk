@@ -21,4 +21,4 @@ for name, cohort in COHORTS.items():
             params:
                 address=address,
             shell:
-                "scsw fetch {params.address:q} --out {output:q} &> {log}"
+                "scsw fetch {params.address:q} --out {output:q} &> {log:q}"

@@ -45,4 +45,4 @@ rule gather:
         code=code_hash("scsw.superweight.stability.gather"),
     shell:
         "scsw gather {params.folders:q} --out {params.out:q} --config {params.config:q}"
-        " {params.simulated} &> {log}"
+        " {params.simulated} &> {log:q}"

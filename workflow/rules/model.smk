@@ -5,7 +5,7 @@ rule init:
     input:
         cohort=f"{RUN}/{{cohort}}/cohort.h5ad",
         vocabulary=f"{RUN}/{{cohort}}/vocab.json",
-        checkpoint=[CONFIG["model"]["checkpoint"]] if CONFIG["model"]["checkpoint"] else [],
+        checkpoint=CHECKPOINT_INPUT,
     output:
         model=directory(f"{MODEL}/init"),
         provenance=provenance(MODEL, "init"),
@@ -23,7 +23,7 @@ rule init:
         code=code_hash("scsw.scgpt.init"),
     shell:
         "scsw init --cohort {input.cohort:q} --out {output.model:q} {params.fresh}"
-        " --config {params.config:q} --seed {wildcards.seed} &> {log}"
+        " --config {params.config:q} --seed {wildcards.seed} &> {log:q}"
 
 
 rule implant:
@@ -47,7 +47,7 @@ rule implant:
         code=code_hash("scsw.superweight.controls.implant"),
     shell:
         "scsw implant {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
-        " --kind {wildcards.arm} --config {params.config:q} --seed {wildcards.seed} &> {log}"
+        " --kind {wildcards.arm} --config {params.config:q} --seed {wildcards.seed} &> {log:q}"
 
 
 rule finetune:
@@ -76,4 +76,4 @@ rule finetune:
     shell:
         "scsw finetune {input.start:q} --cohort {input.cohort:q} --out {output.model:q}"
         " --work {params.work:q}"
-        " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"
+        " --config {params.config:q} --arm {wildcards.arm} --seed {wildcards.seed} &> {log:q}"

@@ -29,7 +29,7 @@ rule prune:
     shell:
         "scsw prune {input.model:q} --cohort {input.cohort:q} --searched {params.searched:q}"
         " --out {output.effects:q} --config {params.config:q} --arm {wildcards.arm}"
-        " --seed {wildcards.seed} --shard {wildcards.shard} &> {log}"
+        " --seed {wildcards.seed} --shard {wildcards.shard} &> {log:q}"
 
 
 rule verdict:
@@ -67,7 +67,7 @@ rule verdict:
     shell:
         "scsw verdict {input.shards:q} --candidates {input.candidates:q}"
         " --model {input.model:q} --spikes {input.spikes:q} --weights {input.weights:q} --cohort {input.cohort:q}"
-        " --out {params.out:q} --config {params.config:q} &> {log}"
+        " --out {params.out:q} --config {params.config:q} &> {log:q}"
 
 
 rule quantize:
@@ -93,4 +93,4 @@ rule quantize:
     shell:
         "scsw quantize {input.model:q} --cohort {input.cohort:q}"
         " --candidates {input.candidates:q} --out {output.table:q} --config {params.config:q}"
-        " --arm {wildcards.arm} --seed {wildcards.seed} &> {log}"
+        " --arm {wildcards.arm} --seed {wildcards.seed} &> {log:q}"

@@ -77,4 +77,4 @@ rule report:
         code=code_hash("scsw.report.build"),
     shell:
         "scsw report {params.folder:q} --cohort {wildcards.cohort} --config {params.config:q}"
-        " --replication {params.replication:q} &> {log}"
+        " --replication {params.replication:q} &> {log:q}"

@@ -41,7 +41,7 @@ rule search_screen:
         code=code_hash("scsw.superweight.search.search_shards"),
     shell:
         "scsw search-screen {input.model:q} --cohort {input.cohort:q} --out {params.out:q}"
-        " --config {params.config:q} &> {log}"
+        " --config {params.config:q} &> {log:q}"
 
 
 rule search_slopes:
@@ -69,7 +69,7 @@ rule search_slopes:
         code=code_hash("scsw.superweight.search.search_shards"),
     shell:
         "scsw search-slopes {input.model:q} --cohort {input.cohort:q} --screen {params.screen:q}"
-        " --config {params.config:q} --shard {wildcards.shard} &> {log}"
+        " --config {params.config:q} --shard {wildcards.shard} &> {log:q}"
 
 
 rule search:
@@ -99,4 +99,4 @@ rule search:
     shell:
         "scsw search {input.model:q} --cohort {input.cohort:q} --out {params.out:q} {params.start}"
         " {params.screen} --config {params.config:q} --arm {wildcards.arm}"
-        " --seed {wildcards.seed} &> {log}"
+        " --seed {wildcards.seed} &> {log:q}"

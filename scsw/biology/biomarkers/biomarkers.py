@@ -15,7 +15,7 @@ from scsw.biology.biomarkers.combined_ranking import ALL_VIEWS, combined_ranking
 from scsw.biology.biomarkers.gene_evidence import best_links, considered_candidates, gene_links
 from scsw.biology.biomarkers.view_agreement import view_agreement
 from scsw.biology.enrich.calibration_controls import Controls, read_controls
-from scsw.biology.gene_sets import find_gmt, read_gmt
+from scsw.biology.gene_sets import find_gmt, gwas_genes
 from scsw.biology.tables import (
     BIOMARKERS,
     GENE_RANKS,
@@ -97,7 +97,7 @@ def biomarkers(
     inputs |= {} if replication is None else {"replication": replication}
     limits = {name: getattr(enrich_settings, name) for name in ("top_genes", "max_candidates")}
     inputs["gwas"] = find_gmt(settings.gwas_gene_sets)
-    gwas = _gwas_genes(inputs["gwas"], settings.gwas_set)
+    gwas = gwas_genes(inputs["gwas"], settings.gwas_set)
     parameters = {**vars(settings), **limits, "alpha": alpha}
     with recorded(
         "biomarkers", out, inputs=inputs, parameters=parameters, seed=settings.seed,
@@ -173,17 +173,6 @@ def _controls(gene_scores: str | Path) -> Controls | None:
 
 def _replication(path: str | Path | None) -> pd.DataFrame:
     return typed([], REPLICATED_GENES) if path is None else read_columns(path, REPLICATED_GENES)
-
-
-def _gwas_genes(path: Path, name: str) -> set[str]:
-    sets = read_gmt(path)
-    if name not in sets:
-        raise ScswError(
-            f"{path} has no gene set {name}",
-            expected=f"one of its sets, such as {next(iter(sets))}",
-            fix="correct biomarkers.gwas_set or biomarkers.gwas_gene_sets",
-        )
-    return set(sets[name])
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

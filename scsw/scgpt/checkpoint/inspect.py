@@ -123,6 +123,22 @@ def inspect(folder: str | Path, cohort: str | Path | None = None) -> Contents:
     )
 
 
+def require_trainable(folder: str | Path) -> None:
+    """Make sure that `scsw init` can start from a scGPT folder, before a cohort is read for it.
+
+    Raises
+    ------
+    ScswError
+        As `inspect`, or if a weight does not fit or the steps do not train such a model.
+    """
+    folder = Path(folder)
+    state = read_state_dict(folder / "best_model.pt")
+    args = trainable_args(read_model_args(folder, state), folder)
+    with torch.device("meta"):
+        model = new_model(args, read_vocabulary(folder), 2)  # any number of cell types
+    raise_problems(match_keys(state, model.state_dict()), folder / "best_model.pt")
+
+
 def print_contents(folder: str | Path, cohort: str | Path | None = None) -> None:
     """Print what a scGPT folder holds; where it cannot be loaded, end with the reason.
 

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+from scsw.config_checks import check_freezing, check_training
 from scsw.errors import ScswError
-from scsw.scgpt.training.objectives import OBJECTIVES
 
 
 def check(settings: SimpleNamespace, compute: SimpleNamespace, args: dict[str, Any]) -> None:
@@ -25,18 +25,8 @@ def check(settings: SimpleNamespace, compute: SimpleNamespace, args: dict[str, A
     args
         ``args.json`` of the starting model.
     """
-    if not any(getattr(settings, f"weight_{name}") for name in OBJECTIVES if name != "dab"):
-        raise ScswError(
-            "every finetune.weight_… is 0", expected="at least one objective to train on"
-        )
-    if not settings.mask_ratio and (settings.weight_gep or settings.weight_mvc):
-        raise ScswError(
-            "finetune.mask_ratio is 0, but weight_gep or weight_mvc is not",
-            expected="hidden values to reconstruct, or classification alone",
-            fix="set weight_gep and weight_mvc to 0, or raise mask_ratio",
-        )
-    _check_trained_parts(settings, args["nlayers"])
-    _check_batch(settings, compute)
+    check_training(settings, compute)
+    check_freezing(settings, args["nlayers"])
     _check_gpus(compute)
     _check_extra(settings.tensorboard, "tensorboard", "finetune.tensorboard is true")
     _check_extra(settings.lora_rank is not None, "peft", "finetune.lora_rank is given", "lora")
@@ -78,35 +68,6 @@ def check_cell_types(obs: pd.DataFrame, labels: np.ndarray, start: Path) -> None
             "no test donor of the cohort holds a cell of a type that the training donors hold",
             fix="give preprocess.test a larger share, or check the cell-type column",
         )
-
-
-def _check_trained_parts(settings: SimpleNamespace, n_blocks: int) -> None:
-    if settings.freeze_blocks > n_blocks:
-        raise ScswError(
-            f"finetune.freeze_blocks is {settings.freeze_blocks}, but the model has {n_blocks} "
-            "encoder blocks"
-        )
-    if settings.lora_rank is not None and (settings.freeze != "none" or settings.freeze_blocks):
-        raise ScswError(
-            "finetune.lora_rank is given together with finetune.freeze or finetune.freeze_blocks",
-            expected="one of them: adapters freeze embeddings and encoder blocks themselves",
-        )
-
-
-def _check_batch(settings: SimpleNamespace, compute: SimpleNamespace) -> None:
-    if settings.weight_ecs and settings.accumulate > 1:
-        raise ScswError(
-            f"finetune.accumulate is {settings.accumulate} together with finetune.weight_ecs",
-            expected="1: elastic cell similarity compares all cells of a step at once",
-            fix="save memory with a lower finetune.batch_size or compute.activation_checkpointing",
-        )
-    parts = {"finetune.accumulate": settings.accumulate, "compute.devices": compute.devices}
-    for key, number in parts.items():
-        if number > settings.batch_size:
-            raise ScswError(
-                f"{key} is {number}, but finetune.batch_size is {settings.batch_size}",
-                expected="at least one cell for each",
-            )
 
 
 def _check_gpus(compute: SimpleNamespace) -> None:

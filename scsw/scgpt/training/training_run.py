@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scsw.scgpt.folder import save
 from scsw.scgpt.training.distributed import Processes
 
 _FILE = "last.ckpt"
@@ -150,7 +151,7 @@ class SavedRun:
         own = self._processes.gather(run.own_state())
         if self._processes.first:
             part = self._path.with_suffix(".part")
-            torch.save({"run": run.state(), "own": own}, part)
+            save({"run": run.state(), "own": own}, part)
             os.replace(part, self._path)
         self._last = time.monotonic()
 

@@ -22,7 +22,7 @@ from scsw.errors import ScswError
 from scsw.files import read_json, require, whole, write_json
 from scsw.provenance import recorded
 from scsw.scgpt.device import prepare
-from scsw.scgpt.folder import check_vocabulary, write_folder
+from scsw.scgpt.folder import check_vocabulary, require_replaceable, write_folder
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model, read_args
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
@@ -74,6 +74,7 @@ def implant(
         Size of the scalar.
     """
     start, cohort, out = require(start), require(cohort), Path(out)
+    require_replaceable(out)
     if kind not in KINDS:
         raise ScswError(f"unknown kind of implant: {kind}", expected=" or ".join(KINDS))
     facts = cohort_facts(cohort)
