@@ -14,10 +14,12 @@ from scsw.superweight.verdict.statistics import studentised_interval
 
 DONORS = (10, 16, 40)
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
-# Donor effects and their true mean. The lognormal has a skewness of 6.
+# Donor effects and their true mean. The lognormal has a skewness of 6. A donor with few cells has
+# a noisier mean; the numbers of cells are lognormal too, with σ = 1.5.
 EFFECTS: dict[str, tuple[Draw, float]] = {
     "normal": (lambda rng, shape: rng.normal(1, 1, shape), 1.0),
     "lognormal": (lambda rng, shape: rng.lognormal(0, 1, shape), math.exp(0.5)),
+    "unequal cells": (lambda rng, shape: rng.normal(1, rng.lognormal(0, 1.5, shape) ** -0.5), 1.0),
 }
 SIMULATIONS, RESAMPLES, SEED = 10_000, 1000, 0
 
