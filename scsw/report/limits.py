@@ -92,8 +92,9 @@ def _scope(n: dict[str, Any], controls: dict[str, Any]) -> list[str]:
         )
     if not controls["negative_could_fail"]:
         said.append(
-            "No control model without a control point was good enough for a causal verdict to be "
-            "possible, so this run does not show that nothing is found where nothing is."
+            "No control arm could have shown a false verdict (there was none without a planted "
+            "weight, or its model was not good enough for any causal verdict), so this run does "
+            "not show that nothing is found where nothing is."
         )
     if n["from_scratch"]:
         said.append(
