@@ -65,9 +65,10 @@ def reading(n: dict[str, Any]) -> list[str]:
         f"{words.several(n['n_candidates'], 'candidate')}: "
         f"{words.count(n['n_by_spike'])} from the spike search and "
         f"{words.count(n['n_by_first_order'])} from the first-order screen; "
-        f"{words.count(n['n_spiking'])} make a spike that reaches the stop rule. The others "
-        "are tested all the same, so that a null result is a result."
+        f"{words.count(n['n_spiking'])} make a spike that reaches the stop rule."
     )
+    if n["n_candidates"] > n["n_spiking"]:
+        frozen += " The others are tested all the same, so that a null result is a result."
     return [" ".join([*sentences, frozen]), *_agreement(n)]
 
 
@@ -81,5 +82,6 @@ def _agreement(n: dict[str, Any]) -> list[str]:
         ]
     return [
         f"Of {words.several(n['n_distinct'], 'distinct candidate')}, "
-        f"{words.count(n['n_in_several_seeds'])} were found in more than one seed."
+        f"{words.count(n['n_in_several_seeds'])} {'was' if n['n_in_several_seeds'] == 1 else 'were'} "
+        "found in more than one seed."
     ]
