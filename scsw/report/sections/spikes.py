@@ -80,8 +80,8 @@ def _agreement(n: dict[str, Any]) -> list[str]:
             "The models do not share a start, so the same coordinate in two seeds is not the same "
             "weight, and agreement between seeds is not assessed."
         ]
+    several = n["n_in_several_seeds"]
     return [
-        f"Of {words.several(n['n_distinct'], 'distinct candidate')}, "
-        f"{words.count(n['n_in_several_seeds'])} {'was' if n['n_in_several_seeds'] == 1 else 'were'} "
-        "found in more than one seed."
+        f"Of {words.several(n['n_distinct'], 'distinct candidate')}, {words.count(several)} "
+        f"{'was' if several == 1 else 'were'} found in more than one seed."
     ]
