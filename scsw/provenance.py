@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def recorded(
     write_json(record, Path(out) / f"{step}.provenance.json")
 
 
+@cache
 def _versions() -> dict[str, str]:
     found = {}
     for package in _PACKAGES:
@@ -78,17 +80,12 @@ def _versions() -> dict[str, str]:
 def _commit() -> str | None:
     """Return the commit of the checkout scsw runs from; None for a wheel, or without git."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        result = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=_git_env()
-        )
+        result = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     except FileNotFoundError:
         return None
     return result.stdout.strip() or None
-
-
-def _git_env() -> dict[str, str]:
-    return {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
 
 
 def _peak_rss() -> int:
