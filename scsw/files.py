@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,24 @@ def whole(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def write_table(table: pd.DataFrame, path: str | Path) -> None:
-    """Write a table as Parquet, or as TSV if the name ends in .tsv."""
+def write_table(
+    table: pd.DataFrame, path: str | Path, keys: Mapping[str, Any] | None = None
+) -> None:
+    """Write a table as Parquet, or as TSV if the name ends in .tsv.
+
+    Parameters
+    ----------
+    table
+        What to write, without its index.
+    path
+        The file.
+    keys
+        Columns that come first and hold one value each, such as ``cohort, arm, seed``.
+    """
+    if keys is not None:
+        table = table.copy(deep=False)
+        for position, (key, value) in enumerate(keys.items()):
+            table.insert(position, key, value)
     with whole(path) as temporary:
         if str(path).endswith(".tsv"):
             table.to_csv(temporary, sep="\t", index=False)

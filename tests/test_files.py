@@ -38,6 +38,10 @@ def test_tables_come_back(tmp_path, name):
     table = pd.DataFrame({"a": [1, 2], "b": ["x", "y"]})
     write_table(table, tmp_path / name)
     assert read_table(tmp_path / name).equals(table)
+    write_table(table, tmp_path / name, {"cohort": "c", "seed": 3})
+    assert list(table.columns) == ["a", "b"]
+    keyed = pd.DataFrame({"cohort": ["c", "c"], "seed": [3, 3], **table})
+    pd.testing.assert_frame_equal(read_table(tmp_path / name), keyed)
 
 
 def test_missing_and_broken_files_are_clear_errors(tmp_path):

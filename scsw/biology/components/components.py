@@ -104,9 +104,7 @@ def components(
             donors_are_units=facts["split_unit"] == "donor",
         )
         for name, table in tables.items():
-            for position, (key, value) in enumerate(keys.items()):
-                table.insert(position, key, value)
-            write_table(table, out / f"{name}.parquet")
+            write_table(table, out / f"{name}.parquet", keys)
 
 
 def component_tables(

@@ -117,8 +117,6 @@ def map_genes(
             ),
         }
         for name, table in tables.items():
-            for position, (key, value) in enumerate(keys.items()):
-                table.insert(position, key, value)
-            write_table(table, out / f"{name}.parquet")
+            write_table(table, out / f"{name}.parquet", keys)
         # One row per gene and a column per control: a cohort's name on each row would tell nothing.
         write_table(found.control_scores, out / "control_scores.parquet")

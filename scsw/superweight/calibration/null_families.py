@@ -90,9 +90,7 @@ def null_family(
     again = read_table(own / "lenient" / "verdicts.parquet")
     table["verdict_without_least"] = again["verdict"].to_numpy()
     keys = {"model": number, "family": family, "scope": scope, "seed": seed}
-    for position, (key, value) in enumerate(keys.items()):
-        table.insert(position, key, value)
-    write_table(table, out / f"null-{number}-{family}.parquet")
+    write_table(table, out / f"null-{number}-{family}.parquet", keys)
     shutil.rmtree(own)
 
 

@@ -105,11 +105,7 @@ def prune(
         n_types = len(read_json(model_folder / "labels.json"))
         measured = Measurement(model, tokenizer, cells, n_types, device)
         table = measured.of(groups, settings, compute)
-        for position, (key, value) in enumerate(
-            {"cohort": facts["cohort"], "arm": arm, "seed": seed}.items()
-        ):
-            table.insert(position, key, value)
-        write_table(table, out)
+        write_table(table, out, {"cohort": facts["cohort"], "arm": arm, "seed": seed})
 
 
 def all_edits(

@@ -116,11 +116,7 @@ def quantize(
             for way, sums in zip(ways, found, strict=True)
         ]
         table = pd.concat(parts, ignore_index=True)
-        for position, (key, value) in enumerate(
-            {"cohort": facts["cohort"], "arm": arm, "seed": seed}.items()
-        ):
-            table.insert(position, key, value)
-        write_table(table, out)
+        write_table(table, out, {"cohort": facts["cohort"], "arm": arm, "seed": seed})
 
 
 def all_settings(

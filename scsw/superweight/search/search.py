@@ -85,9 +85,7 @@ def search(
         tables = _tables(searched, inputs.get("start"), shards, seed)
         keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed}
         for name, table in tables.items():
-            for position, (key, value) in enumerate(keys.items()):
-                table.insert(position, key, value)
-            write_table(table, out / f"{name}.parquet")
+            write_table(table, out / f"{name}.parquet", keys)
 
 
 def _tables(

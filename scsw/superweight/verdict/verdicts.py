@@ -99,18 +99,17 @@ def judge(
         types = read_json(require(model) / "labels.json")
         donors = read_cohort(cohort, ["test"]).obs
         metrics = metric_summary(effects, types, donors, frequencies, run)
-        keys = effects[["cohort", "arm", "seed"]].iloc[0]
-        recovered = recovery_table(sample, seed=statistics.seed)
-        others = family_effects(effects, run)
-        for table in (pairs, metrics, recovered, others):
-            for position, (key, value) in enumerate(keys.items()):
-                table.insert(position, key, value)
+        tables = {
+            "pairs": pairs,
+            "metrics": metrics,
+            "recovery": recovery_table(sample, seed=statistics.seed),
+            "family_effects": family_effects(effects, run),
+        }
         write_table(effects, out / "effects.parquet")
         write_table(verdicts, out / "verdicts.parquet")
-        write_table(pairs, out / "pairs.parquet")
-        write_table(metrics, out / "metrics.parquet")
-        write_table(recovered, out / "recovery.parquet")
-        write_table(others, out / "family_effects.parquet")
+        keys = dict(effects[["cohort", "arm", "seed"]].iloc[0])
+        for name, table in tables.items():
+            write_table(table, out / f"{name}.parquet", keys)
 
 
 def training_frequencies(cohort: Path) -> pd.Series:
