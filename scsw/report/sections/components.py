@@ -183,8 +183,10 @@ def _links(n: dict[str, Any]) -> list[str]:
         ]
         said = [
             f"Leading genes against {words.several(sets['n_sets'], 'AD axis', 'AD axes')}: "
-            f"{words.count(sets['n_passed'])} of {words.several(sets['n_tests'], 'test')} pass. "
-            f"Nearest: {words.listed(best)}."
+            f"{words.count(sets['n_passed'])} of {words.several(sets['n_tests'], 'test')} pass "
+            f"against random genes. Nearest: {words.listed(best)}. Genes of a set are expressed "
+            "together, so that components which read at random pass this too often: it describes "
+            "the genes of a component and does not show that it stands for an axis."
         ]
     if not stages["n_tests"]:
         return [*said, "No component could be tested against disease stage."]
