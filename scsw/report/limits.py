@@ -78,7 +78,8 @@ def _power(verdict: dict[str, Any]) -> list[str]:
         f"have been called causal in {models} without a causal candidate; such weights may "
         "exist. This is the least that was asked: it supposes the spread over donors that these "
         "weights have, and donors differ more in a larger effect, so that weights of a few times "
-        "that effect may have been missed too (how often, docs/calibration.md tells of small models)."
+        "that effect may have been missed too (docs/calibration.md tells how often, of small "
+        "models)."
     ]
 
 
