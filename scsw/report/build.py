@@ -61,10 +61,14 @@ def report(
         records = read_records(cohort_dir, seed=tables.seeds[0])
         numbers = collect(tables, records)
         with whole(out / "figures") as folder:
+            drawn = {}
             with style.applied():
                 for name in figure_names(config, cohort):
-                    style.save_figure(DRAW[name](tables), name, folder, tables.simulated)
-            html = page(tables, numbers, records, folder)
+                    figure = DRAW[name](tables)
+                    style.save_figure(figure, name, folder, tables.simulated)
+                    if figure.get_label() != style.PLACARD:
+                        drawn[name] = folder / f"{name}.svg"
+            html = page(tables, numbers, records, drawn)
         write_json(numbers, out / "numbers.json")
         write_text(methods_text(numbers), out / "methods.md")
         write_text(html, out / "report.html")

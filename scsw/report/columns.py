@@ -81,6 +81,10 @@ STAGE_TESTS = [
     *"covariates beta beta_low beta_high detectable p q null status reason".split(),
     "survives_thinning",
 ]
+DONOR_SCORES = [
+    *CANDIDATE,
+    *"donor_id cell_class region split is_reference n_cells contribution adnc braak".split(),
+]
 CHANGE_POINTS = [
     *MODEL,
     *"depth source axis n_donors change_point change_low change_high at_start slope".split(),
@@ -133,7 +137,8 @@ OF_REAL_MODEL = (
     "model/history.parquet search/paths.parquet search/origins.parquet search/other_inputs.parquet "
     "prune/effects.parquet prune/pairs.parquet prune/recovery.parquet prune/metrics.parquet "
     "prune/family_effects.parquet "
-    "map/gene_scores.parquet map/control_units.parquet enrich/set_overlaps.parquet "
+    "map/gene_scores.parquet map/control_units.parquet map/donor_scores.parquet "
+    "enrich/set_overlaps.parquet "
     "components/component_effects.parquet "
     "component_links/component_pathways.parquet component_links/component_stages.parquet"
 ).split()

@@ -19,6 +19,11 @@ SEVERAL = "several parts"
 MAX_STUDIES = 6
 
 
+def stage_name(stage: str) -> str:
+    """Return how a stage is written in prose: ADNC for ``adnc``."""
+    return STAGES[stage][0] if stage in STAGES else stage.upper().replace("_", " ")
+
+
 def levels(donors: pd.DataFrame) -> pd.DataFrame:
     """Name what is known of each donor.
 

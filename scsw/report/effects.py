@@ -25,6 +25,17 @@ def mean_effect(effects: pd.DataFrame) -> pd.DataFrame:
     return _averaged(effects, EDIT)
 
 
+def donor_effect(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the rise in mean NLL of each edit in the cells of each donor.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `EDIT`, ``donor_id`` and ``effect_nll`` (nats per cell).
+    """
+    return _by_donor(effects, EDIT).rename("effect_nll").reset_index()
+
+
 def cell_type_effect(effects: pd.DataFrame) -> pd.DataFrame:
     """Return the rise in mean NLL of each edit and cell type, averaged over donors.
 
@@ -39,10 +50,14 @@ def cell_type_effect(effects: pd.DataFrame) -> pd.DataFrame:
 
 
 def _averaged(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    rise = _by_donor(effects, by)
+    averaged = rise.groupby(level=by, observed=True, sort=True, dropna=False).mean()
+    return averaged.rename("effect_nll").reset_index()
+
+
+def _by_donor(effects: pd.DataFrame, by: list[str]) -> pd.Series:
     measured = effects[effects["n_cells"] > 0]
     sums = measured.groupby([*by, "donor_id"], observed=True, sort=True, dropna=False)[
         ["n_cells", "sum_d_nll"]
     ].sum()
-    rise = sums["sum_d_nll"] / sums["n_cells"]
-    averaged = rise.groupby(level=by, observed=True, sort=True, dropna=False).mean()
-    return averaged.rename("effect_nll").reset_index()
+    return sums["sum_d_nll"] / sums["n_cells"]

@@ -27,6 +27,7 @@ FIGURES = (
 )
 UNTUNED = ("pretrained", "untrained")
 IMPLANTED = ("implanted_constant", "implanted_informative")
+COMPARED = ("pretrained",)  # shown for comparison; nothing is expected of it
 FORMATS = ("svg", "pdf", "png")
 ARM_LABELS = {
     "real": "fine-tuned",

@@ -13,6 +13,7 @@ import pandas as pd
 
 from scsw.report import limits, words
 from scsw.report.captions import caption
+from scsw.report.checks import checks
 from scsw.report.methods import methods_blocks
 from scsw.report.names import AD_GENES, model_label
 from scsw.report.provenance_records import Records
@@ -23,7 +24,7 @@ _FOLDER = Path(__file__).parent
 BIOMARKER_ROWS = 20
 
 
-def page(t: Tables, numbers: dict[str, Any], records: Records, figures: Path) -> str:
+def page(t: Tables, numbers: dict[str, Any], records: Records, figures: dict[str, Path]) -> str:
     """Return the report as one HTML text.
 
     Parameters
@@ -35,7 +36,8 @@ def page(t: Tables, numbers: dict[str, Any], records: Records, figures: Path) ->
     records
         Provenance, for the last section.
     figures
-        Folder with the SVG figures; those present are shown.
+        Path of each SVG figure that is shown. One that only says why there is nothing to draw
+        is not: the section's own text says it.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -50,6 +52,7 @@ def page(t: Tables, numbers: dict[str, Any], records: Records, figures: Path) ->
         n=numbers,
         models=_models(numbers),
         sections=[_section(t, numbers, name, figures) for name in SECTIONS],
+        checks=checks(numbers),
         limits=limits.sentences(numbers),
         verdicts=_rows(t.verdicts.sort_values(["seed", "rank"])),
         biomarkers=_rows(_first_and_named(t.biomarkers)),
@@ -70,18 +73,22 @@ def _models(numbers: dict[str, Any]) -> list[dict[str, Any]]:
     return [model | {"label": model_label("real", model["seed"])} for model in models]
 
 
-def _section(t: Tables, numbers: dict[str, Any], name: str, figures: Path) -> dict[str, Any]:
+def _section(t: Tables, numbers: dict[str, Any], name: str, figures: dict[str, Path]) -> dict:
     title, module = SECTIONS[name]
-    path = figures / f"{name}.svg"
-    drawn = path.exists()
-    return {
+    section = {
         "name": name,
         "title": title,
         "reading": module.reading(numbers["sections"][name]),
-        "image": _inlined(path) if drawn else None,
-        "points": _width(path) if drawn else None,
-        "caption": caption(name, t.config | {"simulated": t.simulated}) if drawn else "",
+        "figure": None,
     }
+    if name in figures:
+        section["figure"] = {
+            "number": list(figures).index(name) + 1,
+            "image": _inlined(figures[name]),
+            "points": _width(figures[name]),
+            "caption": caption(name, t.config | {"simulated": t.simulated}),
+        }
+    return section
 
 
 def _inlined(path: Path) -> str:

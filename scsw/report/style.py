@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from scsw.report.names import FORMATS
@@ -42,6 +43,7 @@ VERDICT_MARKS = {  # marker, fill
     "not assessable": ("X", "#7F7F7F"),
 }
 GREY, LIGHT = "#555555", "#D0D0D0"
+PLACARD = "placard"  # label of a figure that holds a sentence only
 HEATMAP = "cividis"  # its lightness rises evenly, so the order survives in grey
 
 _RC = {
@@ -114,9 +116,20 @@ def fix_layout(fig: Figure) -> None:
 
 def mark_simulated(fig: Figure) -> None:
     """Put the word "simulated" in the top right corner, in a strip kept free for it."""
-    strip = 3.4 * MM / fig.get_figheight()
-    fig.get_layout_engine().set(rect=(0, 0, 1, 1 - strip))
-    fig.text(0.995, 0.998, "simulated", ha="right", va="top", style="italic", color=COLOURS[1])
+    mm = MM / fig.get_figheight()
+    fig.get_layout_engine().set(rect=(0, 0, 1, 1 - 3.4 * mm))
+    look = {"ha": "right", "va": "top", "style": "italic", "color": COLOURS[1]}
+    fig.text(0.995, 1 - 0.4 * mm, "simulated", **look)
+
+
+def verdict_key(verdicts: Iterable[str]) -> list[Line2D]:
+    """Return a legend's handles of the verdicts that occur."""
+    look = {"markeredgecolor": "black", "linestyle": "none"}
+    return [
+        Line2D([], [], marker=marker, markerfacecolor=fill, label=verdict, **look)
+        for verdict, (marker, fill) in VERDICT_MARKS.items()
+        if verdict in set(verdicts)
+    ]
 
 
 def placard(sentence: str) -> Figure:
@@ -124,6 +137,7 @@ def placard(sentence: str) -> Figure:
     lines = textwrap.wrap(sentence, 52)
     fig = new_figure(SINGLE, 14 + ROW * len(lines))
     fig.text(0.5, 0.45, "\n".join(lines), ha="center", va="center", color=GREY)
+    fig.set_label(PLACARD)
     return fig
 
 
@@ -157,13 +171,20 @@ def log_axis(ax: Axes, which: str, low: float, high: float) -> None:
 
 
 def symlog_axis(ax: Axes, which: str, values: np.ndarray, linear: float) -> None:
-    """Make an axis linear within ``±linear`` and logarithmic beyond, wide enough for `values`."""
-    linear = 10.0 ** np.floor(np.log10(linear))
+    """Make an axis linear within ``±linear`` and logarithmic beyond, wide enough for `values`.
+
+    `linear` is rounded to a power of ten. Every power beyond has a tick, few have a number.
+    """
+    linear = 10.0 ** np.round(np.log10(linear))
     low, high = min(values.min(), 0.0), max(values.max(), linear)
     low = -linear if -linear < low else low
     getattr(ax, f"set_{which}scale")("symlog", linthresh=linear, linscale=0.6)
     getattr(ax, f"set_{which}lim")(low * (1.6 if low < -linear else 1.0), high * 1.6)
     _set_ticks(ax, which, symlog_ticks(low, high * 1.6, linear))
+    first, last = round(np.log10(linear)), np.log10(max(-low, high) * 1.6)
+    powers = [10.0**power for power in range(first, int(last) + 2)]
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    axis.set_minor_locator(FixedLocator([sign * x for x in powers for sign in (-1, 1)]))
 
 
 def symlog_ticks(low: float, high: float, linear: float) -> list[float]:

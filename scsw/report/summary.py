@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scsw.errors import ScswError
 from scsw.files import read_json, require
+from scsw.report.names import COMPARED
 
 
 def print_summary(folder: str | Path) -> None:
@@ -36,4 +37,5 @@ def print_summary(folder: str | Path) -> None:
         print(numbers["verdict_sentence"])
         for arm in numbers["sections"]["controls"]["arms"]:
             passed = {True: "as expected", False: "NOT AS EXPECTED", None: "undecided"}
-            print(f"  control “{arm['label']}”, {passed[arm['passed']]}: {arm['outcome']}")
+            how = "for comparison" if arm["arm"] in COMPARED else passed[arm["passed"]]
+            print(f"  control “{arm['label']}”, {how}: {arm['outcome']}")

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from scsw.biology.stages.donor_measures import held_out
+from scsw.biology.tables import AS_MEASURED
 from scsw.cohort.read import cohort_facts
 from scsw.files import require
 from scsw.report.columns import (
@@ -20,6 +22,7 @@ from scsw.report.columns import (
     COMPONENTS,
     CONTROL_UNITS,
     CONTROLS,
+    DONOR_SCORES,
     DONORS,
     EFFECTS,
     EXTERNAL,
@@ -53,7 +56,7 @@ from scsw.report.columns import (
     VIEW_AGREEMENT,
     ZEROED,
 )
-from scsw.report.effects import cell_type_effect, mean_effect
+from scsw.report.effects import cell_type_effect, donor_effect, mean_effect
 from scsw.report.names import control_models, quantized_models, real_seeds
 from scsw.report.read import Models, read, read_obs, read_of_models, read_optional, rows_of_models
 from scsw.superweight.quantization.quantization_effects import quantization_effects
@@ -67,8 +70,8 @@ class Tables:
     ----------
     effects
         Rise in NLL of each zeroed scalar of the real models (candidates and random controls).
-    type_effects
-        The same by cell type, candidates only.
+    donor_effects, type_effects
+        The same by donor, and by cell type, candidates only.
     set_overlaps
         Genes that two primary gene sets share, cut to those that a model scored.
     quantization
@@ -78,6 +81,8 @@ class Tables:
     components
         Mean-ablation of heads and MLPs of the real models; `component_pathways` are of their
         contribution, `component_stages` the primary tests.
+    stage_donors
+        What the primary stage tests regress: contribution of each candidate by class and donor.
     verdicts, arm_verdicts
         Verdicts of the real models, and of the control models.
     """
@@ -102,6 +107,7 @@ class Tables:
     spike_summary: pd.DataFrame
     profile_agreement: pd.DataFrame
     effects: pd.DataFrame
+    donor_effects: pd.DataFrame
     type_effects: pd.DataFrame
     quantization: pd.DataFrame
     pairs: pd.DataFrame
@@ -119,6 +125,7 @@ class Tables:
     pathways: pd.DataFrame
     set_overlaps: pd.DataFrame
     stages: pd.DataFrame
+    stage_donors: pd.DataFrame
     change_points: pd.DataFrame
     stage_order: pd.DataFrame
     external: pd.DataFrame
@@ -202,7 +209,7 @@ def read_tables(
     performance = rows_of_models(always("performance.parquet"), everyone)
     profiles = always("profile_agreement.parquet", PROFILE_AGREEMENT)
     mine = profiles["seed_a"].isin(seeds) & profiles["seed_b"].isin(seeds)
-    effects, type_effects = _effects(folder, seeds)
+    effects, donor_effects, type_effects = _effects(folder, seeds)
     candidates = "search/candidates.parquet"
     return Tables(
         cohort=cohort,
@@ -227,6 +234,7 @@ def read_tables(
         spike_summary=rows_of_models(always("spike_summary.parquet", SPIKE_SUMMARY), everyone),
         profile_agreement=profiles[mine].reset_index(drop=True),
         effects=effects,
+        donor_effects=donor_effects,
         type_effects=type_effects,
         quantization=_quantization(folder, config, cohort, about),
         pairs=of_real("prune/pairs", PAIRS),
@@ -256,6 +264,7 @@ def read_tables(
         pathways=gathered("pathways", PATHWAYS),
         set_overlaps=of_real("enrich/set_overlaps", SET_OVERLAPS, optional=real),
         stages=gathered("stages", STAGE_TESTS),
+        stage_donors=_stage_donors(folder, real, config["stages"]["min_cells"]),
         change_points=gathered("change_points", CHANGE_POINTS),
         stage_order=gathered("stage_order", STAGE_ORDER),
         external=gathered("external", EXTERNAL),
@@ -294,15 +303,21 @@ def _spikes(folder: Path, models: Models, optional: Models) -> pd.DataFrame:
     return table[np.isfinite(table["ratio"].astype(float))].reset_index(drop=True)
 
 
-def _effects(folder: Path, seeds: list[int]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _effects(folder: Path, seeds: list[int]) -> list[pd.DataFrame]:
     """Summarise the zeroing effects model by model: all of them at once may be large."""
     zeroed = [("mode", "==", "zero"), ("weight_set", "in", ["candidate", "random"])]
-    per_edit, per_type = [], []
+    found = []
     for seed in seeds:
         edits = read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
-        per_edit.append(mean_effect(edits))
-        per_type.append(cell_type_effect(edits[edits["weight_set"] == "candidate"]))
-    return pd.concat(per_edit, ignore_index=True), pd.concat(per_type, ignore_index=True)
+        own = edits[edits["weight_set"] == "candidate"]
+        found.append((mean_effect(edits), donor_effect(own), cell_type_effect(own)))
+    return [pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True)]
+
+
+def _stage_donors(folder: Path, real: Models, min_cells: int) -> pd.DataFrame:
+    rows = [("depth", "==", AS_MEASURED), ("cell_type", "==", "all")]
+    scores = read_of_models(folder, real, "map/donor_scores.parquet", DONOR_SCORES, rows, real)
+    return held_out(scores[scores["n_cells"] >= min_cells]).reset_index(drop=True)
 
 
 def _quantization(

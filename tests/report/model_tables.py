@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from scsw.report.tables import CHANGE_POINTS, STAGE_ORDER, STAGE_TESTS
+from scsw.report.columns import CHANGE_POINTS, DONOR_SCORES, STAGE_ORDER, STAGE_TESTS
 from tests.report.quantization_tables import quantization_table
 from tests.report.shape import CLASSES, Shape
 
@@ -52,6 +52,7 @@ def model_tables(cohort: str, arm: str, seed: int, rng, shape: Shape) -> dict[st
         "map/control_units": _control_units(candidates),
         "enrich/pathways": _pathways(candidates, rng, shape),
         "enrich/set_overlaps": set_overlap_table(),
+        "map/donor_scores": _donor_scores(candidates, np.random.default_rng(seed), shape),
         "stages/stages": _stages(candidates, np.random.default_rng(seed), shape),
         "stages/change_points": (points := _change_points(candidates, shape)),
         "stages/stage_order": _stage_order(points, shape),
@@ -428,6 +429,25 @@ def set_overlap_table() -> pd.DataFrame:
     row = {"library_a": "ad_axes", "set_a": "AD_AMYLOID_PROCESSING", "library_b": "ad_axes"}
     row |= {"set_b": "AD_GWAS_2022", "n_a": 70, "n_b": 80, "n_shared": 2, "jaccard": 2 / 148}
     return pd.DataFrame([row | {"shared": "APOE;APP"}])
+
+
+def _donor_scores(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
+    """Return a contribution per candidate, class and donor that was not fitted on."""
+    classes = sorted({CLASSES[i % 6] for i in range(len(shape.types))})
+    held_out = [(i, x) for i, x in enumerate(shape.donors) if shape.split_of[x] != "train"]
+    rows = [
+        {
+            **{"candidate_id": name, "donor_id": donor, "cell_class": cell_class},
+            **{"depth": depth, "cell_type": "all", "region": "all", "is_reference": False},
+            **{"split": shape.split_of[donor], "n_cells": 40 if depth == "as measured" else 20},
+            **{"contribution": float(rng.normal()), "adnc": i % 4, "braak": i % 7},
+        }
+        for name in candidates["candidate_id"]
+        for depth in ("as measured", "thinned")
+        for cell_class in classes
+        for i, donor in held_out
+    ]
+    return pd.DataFrame(rows, columns=[*DONOR_SCORES[3:], "depth", "cell_type"])
 
 
 def _stages(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from matplotlib.text import Text
 
 def drawn_texts(fig: Figure) -> list[Text]:
     """Return every text that is drawn; call it after `Figure.draw_without_rendering`."""
-    texts = [*fig.texts, *[t for legend in fig.legends for t in _of_legend(legend)]]
+    texts = [*fig.texts, *[t for part in fig.subfigs for t in part.texts]]
+    texts += [*[t for legend in fig.legends for t in _of_legend(legend)]]
     for axes in fig.axes:
         for ax in [axes, *axes.child_axes]:
             texts += [*ax.texts, ax.title, ax._left_title, ax._right_title]

@@ -14,6 +14,7 @@ from PIL import Image
 from scsw.errors import ScswError
 from scsw.report import limits, style
 from scsw.report.build import report
+from scsw.report.checks import checks
 from scsw.report.figures import DRAW
 from scsw.report.methods import methods_text
 from scsw.report.names import FORMATS, figure_names
@@ -150,6 +151,43 @@ def test_page_begins_with_the_verdict_and_says_simulated(written):
     assert text.index("Simulated data") < text.index(sentence) < text.index("Verdicts")
 
 
+def test_what_to_look_at_before_belief_stands_above_the_sections(written):
+    page, numbers = Page(written.html), written.numbers
+    text = " ".join(" ".join(page.text).split())
+    for check in checks(numbers):
+        place = text.index(f"{check['name']} : {check['text']}")
+        assert text.index(numbers["verdict_sentence"]) < place < text.index("After quality control")
+        assert check["section"] in page.ids
+        assert unsupported(check["text"], numbers) == []
+
+
+def test_a_placard_is_a_file_but_not_shown_twice_on_the_page(tmp_path):
+    run = write_run(tmp_path, Shape(seeds=(0,), arms=(), n_candidates=0, n_controls=5))
+    report(run.folder, tmp_path / "out", config=run.config, cohort=run.cohort)
+    html = (tmp_path / "out" / "report.html").read_text()
+    shown = [title for title in re.findall(r'alt="([^"]*), as described', html)]
+    assert "Cohort" in shown and "Pruning" not in shown
+    assert (tmp_path / "out" / "figures" / "pruning.svg").exists()
+    numbered = [int(number) for number in re.findall(r"<b>Figure (\d+)\.</b>", html)]
+    assert numbered == list(range(1, len(shown) + 1))
+
+
+def test_tables_name_their_headers_for_screen_readers(written):
+    heads = re.findall(r"<th\b[^>]*>", written.html)
+    assert heads and all("scope=" in head for head in heads)
+    assert '<th scope="row">seed 0</th>' in written.html
+
+
+@pytest.mark.parametrize("height", [17, style.MAX_HEIGHT])
+def test_the_word_simulated_lies_on_the_page(height):
+    with style.applied():
+        fig = style.new_figure(style.SINGLE, height)
+        style.mark_simulated(fig)
+        fig.draw_without_rendering()
+        box = fig.texts[0].get_window_extent()
+        assert box.y1 <= fig.bbox.y1 - 0.3 * style.MM * fig.dpi
+
+
 def test_what_users_wrote_is_escaped(written):
     assert "<script>" not in written.html and "<b onclick" not in written.html
     text = " ".join(" ".join(Page(written.html).text).split())
@@ -190,7 +228,7 @@ def test_numbers_come_from_the_tables(written):
         np.abs(random).max(), rel=1e-5
     )
     real = tables.performance.query("arm == 'real' and predictor == 'scgpt'")
-    accuracy = real.query("metric == 'accuracy' and cell_type == 'all'")["value"]
+    accuracy = real.query("metric == 'accuracy' and cell_type == 'all'")["donor_mean"]
     assert n["sections"]["finetuning"]["test"]["accuracy"]["scgpt"] == pytest.approx(
         {"low": accuracy.min(), "high": accuracy.max()}, rel=1e-5
     )

@@ -29,7 +29,7 @@ def told(tmp_path, **given):
     tables = read_tables(run.folder, config=run.config, cohort=run.cohort)
     records = read_records(run.folder, seed=tables.seeds[0])
     numbers = collect(tables, records)
-    html = page(tables, numbers, records, tmp_path)
+    html = page(tables, numbers, records, {})
     read = {
         name: " ".join(module.reading(numbers["sections"][name]))
         for name, (_, module) in SECTIONS.items()
@@ -138,7 +138,7 @@ def test_what_is_like_the_strongest_candidate_is_told(tmp_path):
     assert "an edit of equal size in another channel" in read["pruning"]
     tables.verdicts[["wanda_n", "row_neighbour_n", "noise_n"]] = 0
     module = SECTIONS["pruning"][1]
-    assert "Of what is like" not in " ".join(module.reading(module.numbers(tables)))
+    assert "What is like" not in " ".join(module.reading(module.numbers(tables)))
 
 
 def test_the_methods_say_which_grades_are_held_against_noise(tmp_path):
@@ -155,16 +155,19 @@ def test_no_candidate(tmp_path):
     assert "froze no candidate" in read["pruning"]
     assert read["genes"] == "No candidate was mapped to genes."
     assert "found no candidate" in numbers["verdict_sentence"]
+    assert read["spikes"].endswith("the search froze no candidate.")
+    assert "of candidates" not in read["stage_order"]
+    assert "on 4 test donors" in methods_text(numbers)
+    assert not re.search(r"not share a start|different weights", " ".join(read.values()))
 
 
 def test_a_failed_control_is_said_loudly(tmp_path):
     _, numbers, read = told(tmp_path, arms=("shuffled", "pretrained"), failed=("shuffled",))
     assert "FAILED: “shuffled labels”" in read["controls"]
     assert "Read this with caution" in numbers["verdict_sentence"]
-    assert numbers["sections"]["controls"]["undecided"] == ["pretrained"]
-    said = (
-        "Of 2 control arms, 0 came out as expected, 1 did not, and 1 could neither pass nor fail."
-    )
+    controls = numbers["sections"]["controls"]
+    assert controls["undecided"] == [] and controls["n_arms"] == 1  # pretrained only compares
+    said = "Of 1 control arm, 0 came out as expected, 1 did not."
     assert read["controls"].startswith(said)
     said = limits.sentences(numbers)
     assert not any("nothing is found where nothing is" in sentence for sentence in said)
@@ -180,9 +183,9 @@ def test_known_ad_genes_are_told_of_even_when_none_was_scored(tmp_path):
     for view in numbers["sections"]["genes"]["views"]:
         assert [row["gene"] for row in view["named"]] == list(AD_GENES)
         assert all(row["z"] is None for row in view["named"])
-    html = page(tables, numbers, read_records(tmp_path, seed=0), tmp_path)
+    html = page(tables, numbers, read_records(tmp_path, seed=0), {})
     for gene in AD_GENES:
-        assert f'<tr><td>{gene}</td><td class="number">not scored</td>' in html
+        assert f'<tr><th scope="row">{gene}</th><td class="number">not scored</td>' in html
 
 
 def test_known_ad_genes_that_were_scored_are_told_beside_those_that_were_not(tmp_path):
@@ -220,7 +223,7 @@ def test_few_controls_and_none_are_told(tmp_path):
 def test_a_model_below_the_baselines_is_told_of(tmp_path):
     tables, _, _ = told(tmp_path)
     worse = tables.performance.assign(
-        value=lambda t: t["value"].where(t["predictor"] != "scgpt", 0.1)
+        donor_mean=lambda t: t["donor_mean"].where(t["predictor"] != "scgpt", 0.1)
     )
     tables.performance.loc[:] = worse
     module = SECTIONS["finetuning"][1]
@@ -272,8 +275,9 @@ def test_stage_tests_that_pass_are_named(tmp_path):
 def test_biomarker_table_is_shown_in_its_own_order(tmp_path):
     tables, numbers, _ = told(tmp_path)
     assert isinstance(tables.biomarkers, pd.DataFrame)
-    html = page(tables, numbers, read_records(tmp_path, seed=0), tmp_path)
-    assert html.index("APOE stands out in read-in.") < html.index("GENE1 stands out in read-in.")
+    html = page(tables, numbers, read_records(tmp_path, seed=0), {})
+    assert html.index('<th scope="row">APOE</th><td>') < html.index('<th scope="row">GENE1</th>')
+    assert "stands out in read-in." not in html and "<i>statement</i> of biomarkers.tsv" in html
 
 
 def test_replication_is_told_by_level_and_by_model(tmp_path):

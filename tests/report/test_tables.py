@@ -10,6 +10,7 @@ from scsw.errors import ScswError
 from scsw.report import style, words
 from scsw.report.captions import caption
 from scsw.report.effects import cell_type_effect, mean_effect
+from scsw.report.figures import collapse, genes, stage_order
 from scsw.report.figures.cohort import cells_by_type
 from scsw.report.figures.genes import gene_rows
 from scsw.report.figures.pathways import set_label
@@ -202,6 +203,47 @@ def test_a_logarithmic_axis_has_few_ticks(low, high, expected):
     ax = style.new_figure(style.SINGLE, 40).subplots()
     style.log_axis(ax, "x", low, high)
     assert ax.get_xticks().tolist() == pytest.approx(expected)
+
+
+def test_colours_reach_the_smallest_relevant_effect_and_noise_stays_dark():
+    noise = np.array([-0.004, 0.001, 0.006])
+    scale = collapse.colour_scale(noise, 0.08)
+    assert scale.vmax == pytest.approx(0.1) and scale.vmin == pytest.approx(-0.004)
+    assert scale(noise).max() < 0.15 and scale(0.08) > 0.75
+    assert collapse.colour_scale(np.array([0.0, 3.0]), 0.08).vmax == pytest.approx(3.0)
+    assert collapse.colour_scale(noise, float("nan")).vmax == pytest.approx(0.006)
+
+
+def test_a_symlog_axis_marks_every_power_on_both_sides():
+    with style.applied():
+        ax = style.new_figure(style.SINGLE, 40).subplots()
+        style.symlog_axis(ax, "x", np.array([-0.02, 0.2]), 0.9e-3)
+        low, high = ax.get_xlim()
+        ticks = [*ax.get_xticks(), *ax.get_xticks(minor=True)]
+    inside = {round(tick, 6) for tick in ticks if low <= tick <= high}
+    assert inside == {-0.01, -0.001, 0, 0.001, 0.01, 0.1}
+
+
+def test_candidates_of_one_hidden_unit_read_the_same_and_the_title_says_so():
+    best = pd.DataFrame(
+        {"seed": [0, 1, 0], "family": "ffn_down", "block": 0, "column": [4, 4, 4], "row": [1, 1, 2]}
+    )
+    said = [genes._shared(best, place, "read_in") for place in range(3)]
+    assert said == ["", "", " (as a)"]
+    assert genes._shared(best, 2, "write_out") == ""
+
+
+def test_orders_that_cannot_be_tested_are_said_in_one_sentence():
+    orders = ["synapse → tau", "tau → microglia"]
+    rows = pd.DataFrame({"order": orders * 2, "depth": ["as measured"] * 2 + ["thinned"] * 2})
+    rows = rows.assign(status="not testable", probability=np.nan, chance=np.nan)
+    with style.applied():
+        left, right = style.new_figure(style.DOUBLE, 60).subplots(1, 2)
+        stage_order._orders(left, rows)
+        rows.loc[0, ["status", "probability", "chance"]] = ["supported", 0.97, 0.5]
+        stage_order._orders(right, rows)
+    assert [text.get_text().split(":")[0] for text in left.texts] == ["No order can be tested"]
+    assert [text.get_text() for text in right.texts] == ["not testable"] * 2
 
 
 def test_gene_set_names_are_readable():

@@ -39,14 +39,26 @@ def donor_measures(donor_scores: pd.DataFrame, effects: pd.DataFrame) -> pd.Data
     types = donor_scores[donor_scores["cell_type"].ne("all")].drop_duplicates("cell_type")
     class_of = types.set_index("cell_type")["cell_class"]
     by_region = donor_scores["region"].ne("all").any()
+    return held_out(donor_scores).merge(
+        _effects(effects, class_of, by_region), on=_KEYS, how="left", validate="one_to_one"
+    )
+
+
+def held_out(donor_scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that regressions use: of donors not fitted on, by region where there are.
+
+    Parameters
+    ----------
+    donor_scores
+        Table ``donor_scores.parquet`` at one depth, with ``split, is_reference, region``.
+    """
+    by_region = donor_scores["region"].ne("all").any()
     used = (
         donor_scores["split"].isin(["discovery", "test"])
         & ~donor_scores["is_reference"].astype(bool)
         & donor_scores["region"].ne("all").eq(by_region)
     )
-    return donor_scores[used].merge(
-        _effects(effects, class_of, by_region), on=_KEYS, how="left", validate="one_to_one"
-    )
+    return donor_scores[used]
 
 
 def _effects(effects: pd.DataFrame, class_of: pd.Series, by_region: bool) -> pd.DataFrame:

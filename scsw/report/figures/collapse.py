@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import SymLogNorm
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from scsw.report import style, words
 from scsw.report.tables import Tables
@@ -27,7 +29,8 @@ def draw(t: Tables) -> Figure:
     width = min(style.DOUBLE, max(style.SINGLE, 62 + 5 * len(types)))
     fig = style.new_figure(width, max(sum(heights), 42) + LABELS)
     axes = fig.subplots(len(seeds), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
-    norm = _norm(np.concatenate([table.to_numpy(float).ravel() for table in tables.values()]))
+    values = np.concatenate([table.to_numpy(float).ravel() for table in tables.values()])
+    norm = colour_scale(values, float(t.verdicts["min_effect"].median()))
     for place, (ax, (seed, table)) in enumerate(zip(axes, tables.items(), strict=True)):
         image = _heatmap(ax, table, norm)
         total = int((t.verdicts["seed"] == seed).sum())
@@ -35,12 +38,7 @@ def draw(t: Tables) -> Figure:
         style.panel_letter(ax, chr(ord("a") + place), f"seed {seed}{part}")
         _mark_causal(ax, t, seed, table)
     axes[-1].set_xticks(range(len(types)), [words.shortened(n, 22) for n in types], rotation=90)
-    bar = fig.colorbar(image, ax=list(axes), shrink=0.9, aspect=30)
-    bar.set_label("rise in NLL (nats per cell)")
-    ticks = style.symlog_ticks(norm.vmin, norm.vmax, norm.linthresh)
-    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(style.tick_text))
+    colour_bar(fig, image, list(axes), shrink=0.9, aspect=30)
     return fig
 
 
@@ -52,12 +50,34 @@ def effect_table(t: Tables, seed: int, types: list[str]) -> pd.DataFrame:
     return wide.reindex(index=ranked, columns=types)
 
 
-def _norm(values: np.ndarray) -> SymLogNorm:
+def colour_scale(values: np.ndarray, relevant: float) -> SymLogNorm:
+    """Return a scale that is linear up to the smallest relevant effect, and reaches it.
+
+    So what is too small to matter stays dark, and a collapse is bright. Without a relevant
+    effect the scale is linear over the bulk of `values`.
+    """
     values = values[np.isfinite(values)]
     largest = max(float(np.abs(values).max(initial=0)), 1e-9)
-    linear = 10.0 ** np.floor(np.log10(style.linear_threshold(values, largest)))
+    if relevant > 0:
+        linear, largest = 10.0 ** np.round(np.log10(relevant)), max(largest, relevant)
+    else:
+        linear = 10.0 ** np.floor(np.log10(style.linear_threshold(values, largest)))
     low = min(float(values.min(initial=0)), 0.0)
     return SymLogNorm(linear, linscale=0.6, vmin=low, vmax=max(largest, linear))
+
+
+def colour_bar(fig: Figure | SubFigure, image: QuadMesh, axes: list[Axes], **look: float) -> None:
+    """Draw the key of a heatmap's colours; on a mostly linear scale with even ticks."""
+    norm = image.norm
+    ticks = style.symlog_ticks(norm.vmin, norm.vmax, norm.linthresh)
+    if norm.vmax < 10 * norm.linthresh:
+        ticks = MaxNLocator(5).tick_values(norm.vmin, norm.vmax)
+        ticks = [tick for tick in ticks if norm.vmin <= tick <= norm.vmax]
+    bar = fig.colorbar(image, ax=axes, **look)
+    bar.set_label("rise in NLL (nats per cell)")
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(style.tick_text))
 
 
 def _heatmap(ax, table: pd.DataFrame, norm: SymLogNorm):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from scsw.report import style, words
-from scsw.report.figures.collapse import _heatmap, _norm
+from scsw.report.figures.collapse import _heatmap, colour_bar, colour_scale
 from scsw.report.sections.components import in_order, matters, name_of
 from scsw.report.tables import Tables
 
@@ -36,7 +35,8 @@ def draw(t: Tables) -> Figure:
     for ax in axes[len(seeds) :]:
         ax.set_axis_off()
     axes = axes[: len(seeds)]
-    norm = _norm(np.concatenate([table.to_numpy(float).ravel() for table in tables.values()]))
+    values = np.concatenate([table.to_numpy(float).ravel() for table in tables.values()])
+    norm = colour_scale(values, float(t.verdicts["min_effect"].median()))
     alpha = t.config["statistics"]["alpha"]
     for place, (ax, (seed, table)) in enumerate(zip(axes, tables.items(), strict=True)):
         image = _heatmap(ax, table, norm)
@@ -46,7 +46,7 @@ def draw(t: Tables) -> Figure:
         style.panel_letter(ax, chr(ord("a") + place), f"seed {seed}")
         if place % across == 0:
             ax.set_ylabel("block")
-    _bar(maps, image, axes, norm)
+    colour_bar(maps, image, axes, aspect=25)
     _list(lower.subplots(), t, chr(ord("a") + len(seeds)), alpha)
     maps.legend(handles=_key(alpha), loc="outside lower center", ncols=2)
     return fig
@@ -114,15 +114,6 @@ def _list(ax: Axes, t: Tables, letter: str, alpha: float) -> None:
             height = 1 - (place + 1.5) / (LISTED + 1)
             weight = "bold" if name == "component" and passed[place] else "normal"
             ax.text(left, height, text, fontweight=weight, **look)
-
-
-def _bar(fig: SubFigure, image, axes: list[Axes], norm) -> None:
-    bar = fig.colorbar(image, ax=axes, aspect=25)
-    bar.set_label("rise in NLL (nats per cell)")
-    ticks = style.symlog_ticks(norm.vmin, norm.vmax, norm.linthresh)
-    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
-    bar.ax.yaxis.set_minor_locator(NullLocator())
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(style.tick_text))
 
 
 def _mark(ax: Axes, mine: pd.DataFrame, table: pd.DataFrame, alpha: float) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scsw.report import style
-from scsw.report.names import model_label
+from scsw.report.names import COMPARED, model_label
 from scsw.report.tables import Tables
 
 WIDTHS = (25, 48, 46, 60)  # mm: model, expectation, best effect, outcome
@@ -42,7 +42,7 @@ def draw(t: Tables) -> Figure:
         for row, middle in zip(rows, middles, strict=True):
             ax.text(0, middle, row["text"][place], va="center", ha="left", in_layout=False)
     _dots(axes[2], t, rows, middles)
-    fig.legend(handles=_key(), loc="outside lower center", ncols=5)
+    fig.legend(handles=_key(rows), loc="outside lower center", ncols=5)
     return fig
 
 
@@ -72,8 +72,10 @@ def _words(t: Tables, arm: str, seed: int, verdicts: pd.DataFrame) -> tuple[str,
     if found.empty:
         return "–", "no result in controls.parquet"
     row = found.iloc[0]
-    passed = {True: "Passed: ", False: "FAILED: "}.get(_truth(row["passed"]), "")
-    return str(row["expectation"]), passed + str(row["outcome"])
+    passed = {True: "Passed: ", False: "FAILED: ", None: "Undecided: "}[_truth(row["passed"])]
+    passed = "" if arm in COMPARED else passed
+    outcome = str(row["outcome"]).replace("q = ", "q\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}")
+    return str(row["expectation"]), passed + outcome
 
 
 def _truth(value) -> bool | None:
@@ -116,11 +118,7 @@ def _dots(ax: Axes, t: Tables, rows: list[dict], middles: np.ndarray) -> None:
     ax.tick_params(left=False, labelleft=False)
 
 
-def _key() -> list[Line2D]:
-    handles = []
-    for verdict, (marker, fill) in style.VERDICT_MARKS.items():
-        ring = {"markerfacecolor": fill, "markeredgecolor": "black", "linestyle": "none"}
-        ring["markeredgewidth"] = 0.6
-        handles.append(Line2D([], [], marker=marker, label=verdict, **ring))
-    relevant = "smallest relevant effect"
-    return [*handles, Line2D([], [], color=style.COLOURS[2], linewidth=1.2, label=relevant)]
+def _key(rows: list[dict]) -> list[Line2D]:
+    verdicts = [row["best"]["verdict"] for row in rows if row["best"] is not None]
+    relevant = Line2D([], [], color=style.COLOURS[2], linewidth=1.2, label="smallest relevant")
+    return [*style.verdict_key(verdicts), relevant]

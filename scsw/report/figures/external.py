@@ -27,7 +27,7 @@ def draw(t: Tables) -> Figure:
     alpha = t.config["statistics"]["alpha"]
     keys = [(c.seed, c.candidate_id, view) for c in best.itertuples() for view in VIEWS]
     classes = sorted(mine["cell_class"].unique())
-    fig = style.new_figure(style.DOUBLE, 42 + BAND * len(keys) + 1.5 * style.ROW * GENES)
+    fig = style.new_figure(style.DOUBLE, 45 + BAND * len(keys) + 1.5 * style.ROW * GENES)
     heights = [BAND * len(keys), 1.5 * style.ROW * GENES]
     axes = fig.subplots(2, len(cohorts), squeeze=False, height_ratios=heights)
     sets = both_nulls(mine)
@@ -35,12 +35,17 @@ def draw(t: Tables) -> Figure:
         _sets(column[0], sets[sets["external"] == name], keys, classes, alpha, labels=place == 0)
         own = mine[(mine["external"] == name) & (mine["test"] == "gene")]
         _genes(column[1], own, classes, alpha)
-        tissue = mine.loc[mine["external"] == name, "tissue"].iloc[0]
-        title = f"{words.shortened(str(name), 18)}\n     {tissue}"
+        title = f"{words.shortened(str(name), 18)}\n     {_people(mine[mine['external'] == name])}"
         style.panel_letter(column[0], chr(ord("a") + place), title)
         style.panel_letter(column[1], chr(ord("a") + len(cohorts) + place))
     fig.legend(handles=_key(classes, alpha), loc="outside lower center", ncols=4)
     return fig
+
+
+def _people(rows: pd.DataFrame) -> str:
+    """Return the tissue and how many people were compared, at most, over the cell classes."""
+    cases, controls = (int(rows[name].max()) for name in ("n_ad", "n_control"))
+    return f"{rows['tissue'].iloc[0]}\n     {cases} AD, {controls} control"
 
 
 def _sets(

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scsw.report import style
+from scsw.report import style, words
 from scsw.report.names import model_label
 from scsw.report.tables import Tables
 
@@ -28,7 +28,7 @@ def draw(t: Tables) -> Figure:
     scored = t.performance[t.performance["cell_type"] == "all"]
     measured = set(zip(scored["arm"], scored["seed"], strict=True))
     models = [model for model in t.models if model in measured]
-    lower = 16 + 1.2 * style.ROW * len(models)
+    lower = 20 + 1.2 * style.ROW * len(models)
     fig = style.new_figure(style.DOUBLE, 55 + lower + 6)
     grid = fig.add_gridspec(2, 3, height_ratios=[55, lower])
     _losses(fig.add_subplot(grid[0, :]), t)
@@ -67,10 +67,12 @@ def _losses(ax: Axes, t: Tables) -> None:
 
 def _metric(ax: Axes, rows, models: list[tuple[str, int]], labelled: bool) -> None:
     for predictor, (label, marker, fill, size) in PREDICTORS.items():
-        values = rows[rows["predictor"] == predictor].set_index(["arm", "seed"])["value"]
+        own = rows[rows["predictor"] == predictor].set_index(["arm", "seed"]).reindex(models)
+        places = range(len(models))
+        ax.hlines(places, own["donor_low"], own["donor_high"], color="black", linewidth=0.7)
         ax.plot(
-            [values.get(model, np.nan) for model in models],
-            range(len(models)),
+            own["donor_mean"],
+            places,
             marker=marker,
             markersize=size,
             markerfacecolor=fill,
@@ -84,4 +86,5 @@ def _metric(ax: Axes, rows, models: list[tuple[str, int]], labelled: bool) -> No
     ax.set_ylim(len(models) - 0.5, -0.5)
     ax.set_xlim(0, 1)
     ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    ax.set_xlabel(f"mean of {words.several(int(rows['n_donors'].max()), 'donor')}")
     ax.grid(axis="y", color=style.LIGHT, linewidth=0.5)

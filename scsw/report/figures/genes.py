@@ -36,16 +36,25 @@ def draw(t: Tables) -> Figure:
     panel = 13 + style.ROW * (TOP_GENES + len(AD_GENES) + 1)
     fig = style.new_figure(style.DOUBLE, panel * len(best) + 8)
     axes = fig.subplots(len(best), len(VIEWS), squeeze=False)
-    for row, candidate in zip(axes, best.itertuples(), strict=True):
+    for place, (row, candidate) in enumerate(zip(axes, best.itertuples(), strict=True)):
         for ax, view in zip(row, VIEWS, strict=True):
             scores = gene_rows(t.genes, candidate.seed, candidate.candidate_id, view)
             _panel(ax, scores, t.config["statistics"]["alpha"])
             title = f"seed {candidate.seed}, {candidate.candidate_id}, {VIEWS[view]}"
+            title += _shared(best, place, view)
             style.panel_letter(ax, chr(ord("a") + list(axes.flat).index(ax)), title)
     for ax in axes[-1]:
         ax.set_xlabel("z against matched genes")
     fig.legend(handles=_key(t.config["statistics"]["alpha"]), loc="outside lower center", ncols=3)
     return fig
+
+
+def _shared(best: pd.DataFrame, place: int, view: str) -> str:
+    """Name the panel of an earlier candidate of the same hidden unit, which reads the same."""
+    unit = best[["seed", "family", "block", "column"]]
+    first = int(np.flatnonzero((unit == unit.iloc[place]).all(axis=1))[0])
+    known = view == "read_in" and first < place
+    return f" (as {chr(ord('a') + len(VIEWS) * first)})" if known else ""
 
 
 def gene_rows(genes: pd.DataFrame, seed: int, candidate_id: str, view: str) -> pd.DataFrame:

@@ -103,7 +103,8 @@ def _panel(
     values = rows["statistic"].astype(float)
     values = np.log2(values.where(values > 0)) if method == "ora" else values
     values = values.replace([np.inf, -np.inf], np.nan)
-    colours = Normalize(values.min(), values.max()) if values.notna().any() else None
+    reach = values.abs().max()  # on both sides of zero, so that grey is no effect
+    colours = Normalize(-reach, reach) if values.notna().any() else None
     q = rows["q"]
     passing = q <= alpha
     if test == "calibrated":

@@ -32,10 +32,11 @@ def draw(t: Tables) -> Figure:
         style.symlog_axis(ax, "x", values, threshold)
         _panel(ax, t, rows)
         total = int((t.verdicts["seed"] == seed).sum())
-        part = "" if len(rows) == total else f" (best {len(rows)} of {total} candidates)"
-        style.panel_letter(ax, chr(ord("a") + place), f"seed {seed}{part}")
+        part = "" if len(rows) == total else f"; best {len(rows)} of {total} candidates"
+        n = f"n = {words.several(int(rows['n_test_donors'].max()), 'test donor')}"
+        style.panel_letter(ax, chr(ord("a") + place), f"seed {seed} ({n}{part})")
     axes[-1].set_xlabel("rise in cell-type NLL when zeroed (nats per cell)")
-    fig.legend(handles=_key(), loc="outside lower center", ncols=4)
+    fig.legend(handles=_key(pd.concat(shown.values())), loc="outside lower center", ncols=4)
     return fig
 
 
@@ -54,6 +55,13 @@ def _rows(t: Tables, seed: int) -> pd.DataFrame:
     return t.verdicts[t.verdicts["seed"] == seed].sort_values("rank")
 
 
+def donor_effects(t: Tables, candidate) -> np.ndarray:
+    """Return the effect of zeroing a candidate in each test donor."""
+    own = t.donor_effects
+    own = own[(own["seed"] == candidate.seed) & (own["candidate_id"] == candidate.candidate_id)]
+    return own["effect_nll"].to_numpy(float)
+
+
 def _values(t: Tables, shown: dict[int, pd.DataFrame]) -> tuple[np.ndarray, float]:
     """Return everything that the shared axis must hold, and where it turns linear."""
     columns = (
@@ -62,7 +70,8 @@ def _values(t: Tables, shown: dict[int, pd.DataFrame]) -> tuple[np.ndarray, floa
     rows = pd.concat(shown.values())
     values = np.concatenate([rows[columns].to_numpy(float).ravel(), strongest_alike(rows)])
     controls = t.effects.loc[t.effects["weight_set"] == "random", "effect_nll"].to_numpy(float)
-    everything = np.concatenate([values, controls, rows["min_effect"].to_numpy(float)])
+    donors = np.concatenate([donor_effects(t, row) for row in rows.itertuples()])
+    everything = np.concatenate([values, controls, donors, rows["min_effect"].to_numpy(float)])
     everything = everything[np.isfinite(everything)]
     everything = everything if everything.size else np.array([0.0, 1.0])
     largest = max(float(np.abs(everything).max()), 1e-9)
@@ -80,6 +89,7 @@ def _panel(ax: Axes, t: Tables, rows: pd.DataFrame) -> None:
         _controls(ax, place, control_effects(t, candidate))
         ax.plot(alike[place], place, marker="x", color=style.GREY, markersize=4)
         ax.plot(candidate.noise_mean, place, marker="+", color=style.GREY, markersize=5)
+        _donors(ax, place, donor_effects(t, candidate))
         _candidate(ax, place, candidate)
     ax.axvline(0, color="black", linewidth=0.4)
     ax.axvline(rows["min_effect"].iloc[0], color=style.COLOURS[2], linestyle="--")
@@ -99,6 +109,12 @@ def _controls(ax: Axes, place: int, effects: np.ndarray) -> None:
     low, high = np.quantile(effects, [0.025, 0.975])
     ax.plot([effects.min(), effects.max()], [place, place], color="#8C8C8C", linewidth=0.8)
     ax.fill_between([low, high], place - BOX, place + BOX, color=style.LIGHT, linewidth=0)
+
+
+def _donors(ax: Axes, place: int, effects: np.ndarray) -> None:
+    """Draw a dot per donor in a lane below the candidate's mark."""
+    look = {"marker": "o", "markersize": 1.3, "markeredgewidth": 0, "linestyle": "none"}
+    ax.plot(effects, np.full(len(effects), place + 0.36), color="black", alpha=0.6, **look)
 
 
 def _candidate(ax: Axes, place: int, candidate) -> None:
@@ -125,15 +141,11 @@ def _candidate(ax: Axes, place: int, candidate) -> None:
     )
 
 
-def _key() -> list:
-    handles = [
-        Line2D([], [], marker=m, markerfacecolor=f, markeredgecolor="black", linestyle="none")
-        for m, f in style.VERDICT_MARKS.values()
-    ]
-    for handle, verdict in zip(handles, style.VERDICT_MARKS, strict=True):
-        handle.set_label(verdict)
+def _key(rows: pd.DataFrame) -> list:
+    handles = style.verdict_key(rows["verdict"])
     return [
         *handles,
+        Line2D([], [], marker="o", color="black", linestyle="none", ms=1.5, label="test donors"),
         Line2D([], [], marker="|", color=style.COLOURS[3], linestyle="none", label="mean instead"),
         Line2D([], [], marker="x", color=style.GREY, linestyle="none", label="strongest alike"),
         Line2D([], [], marker="+", color=style.GREY, linestyle="none", label="noise of its size"),

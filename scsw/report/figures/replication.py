@@ -48,6 +48,10 @@ def draw(t: Tables) -> Figure:
         panel, beside = grid[1].subgridspec(1, 2, width_ratios=[1, 1]).subplots()
         style.panel_letter(panel, "e", "Stage slopes of matched candidates")
         classes = _slopes(panel, slopes, alpha)
+        names = pairs[0] if len(pairs) == 1 else ("the first cohort", "the second cohort")
+        first, second = (words.shortened(name, 24) for name in names)
+        panel.set_xlabel(f"slope in {first} (SD per unit of stage)")
+        panel.set_ylabel(f"slope in {second} (SD per unit)")
         beside.set_axis_off()
         beside.legend(handles=classes, loc="center left", title="cell class", ncols=2)
     fig.legend(handles=_key(alpha), loc="outside lower center", ncols=3)
@@ -121,8 +125,6 @@ def _key(alpha: float) -> list[Line2D]:
 
 def _slopes(ax: Axes, known: pd.DataFrame, alpha: float) -> list[Line2D]:
     """Draw the slopes and return the key of their cell classes."""
-    ax.set_xlabel("slope in the first cohort")
-    ax.set_ylabel("slope in the second cohort")
     ax.axhline(0, color="black", linewidth=0.4)
     ax.axvline(0, color="black", linewidth=0.4)
     reach = 1.1 * max(float(np.abs(known[["beta_a", "beta_b"]]).to_numpy().max()), 1e-6)

@@ -45,7 +45,8 @@ def draw(t: Tables) -> Figure:
         style.panel_letter(row[0], chr(ord("a") + 2 * place), title)
         style.panel_letter(row[1], chr(ord("b") + 2 * place))
     axes[-1][0].set_xlabel("CPS from which on it changes")
-    axes[-1][1].set_xlabel("share of donor resamples in this order")
+    for ax in axes[:, 1]:
+        ax.set_xlabel("share of donor resamples in this order")
     handles = [
         Line2D([], [], marker=mark, color=colour, label=name, linewidth=0.9)
         for name, (mark, colour) in DEPTHS.items()
@@ -57,43 +58,53 @@ def draw(t: Tables) -> Figure:
 
 def _points(ax: Axes, rows: pd.DataFrame) -> None:
     names = list(dict.fromkeys(rows["axis"]))
-    for row in rows.itertuples():
+    for row in rows[rows["status"] == "change point"].itertuples():
         y = names.index(row.axis) + _shift(row.depth)
         mark, colour = DEPTHS[row.depth]
-        if row.status == "change point":
-            ax.plot([row.change_low, row.change_high], [y, y], color=colour)
-            ax.plot(row.change_point, y, marker=mark, color=colour, markersize=4)
-            where = "rises" if row.slope > 0 else "falls"
-            look = {"xytext": (0, 2.5), "textcoords": "offset points", "ha": "center"}
-            middle = (row.change_low + row.change_high) / 2
-            if row.depth == AS_MEASURED:
-                ax.annotate(where, (middle, y), va="bottom", **look)
-        else:
-            look = {"ha": "center", "va": "center", "color": colour, "bbox": style.PAPER}
-            ax.text(0.5, y, row.status, transform=ax.get_yaxis_transform(), **look)
-    _rows(ax, names)
+        ax.plot([row.change_low, row.change_high], [y, y], color=colour)
+        ax.plot(row.change_point, y, marker=mark, color=colour, markersize=4)
+        where = "rises" if row.slope > 0 else "falls"
+        look = {"xytext": (0, 2.5), "textcoords": "offset points", "ha": "center"}
+        middle = (row.change_low + row.change_high) / 2
+        if row.depth == AS_MEASURED:
+            ax.annotate(where, (middle, y), va="bottom", **look)
+    _say(ax, rows, names, "axis", found="change point")
+    n = rows.groupby("axis")["n_donors"].max()
+    _rows(ax, [f"{name}\nn = {n[name]}" for name in names])
     ax.set_xlim(-0.02, 1.02)
 
 
 def _orders(ax: Axes, rows: pd.DataFrame) -> None:
+    untestable = rows["status"].eq("not testable")
+    if untestable.all():
+        text = "No order can be tested:\nthat needs change points of both."
+        ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, color=style.GREY)
+        ax.set_axis_off()
+        return
     names = list(dict.fromkeys(rows["order"]))
-    asked = set(rows.loc[rows["status"].ne("not testable"), "order"])
-    look = {"ha": "center", "va": "center", "bbox": style.PAPER}
-    for row in rows.itertuples():
+    for row in rows[~untestable].itertuples():
         y = names.index(row.order) + _shift(row.depth)
         mark, colour = DEPTHS[row.depth]
-        if row.status == "not testable":
-            if row.order in asked:
-                ax.text(0.5, y, "not testable", color=colour, **look)
-            elif row.depth == AS_MEASURED:
-                ax.text(0.5, names.index(row.order), "not testable", color=style.GREY, **look)
-            continue
         ax.plot([row.chance] * 2, [y - 0.2, y + 0.2], color=style.GREY, linewidth=1.2)
         sure = row.status != "not resolved"
         fill = colour if sure else "white"
         ax.plot(row.probability, y, marker=mark, markeredgecolor=colour, markerfacecolor=fill)
+    _say(ax, rows[untestable], names, "order")
     _rows(ax, names)
     ax.set_xlim(-0.02, 1.02)
+
+
+def _say(ax: Axes, rows: pd.DataFrame, names: list[str], column: str, found: str = "") -> None:
+    """Write why nothing is drawn: once where it is so at both depths."""
+    look = {"ha": "center", "va": "center", "bbox": style.PAPER}
+    look["transform"] = ax.get_yaxis_transform()
+    for name, own in rows[rows["status"] != found].groupby(column, sort=False):
+        y = names.index(name)
+        if len(own) == len(DEPTHS) and own["status"].nunique() == 1:
+            ax.text(0.5, y, own["status"].iloc[0], color=style.GREY, **look)
+            continue
+        for row in own.itertuples():
+            ax.text(0.5, y + _shift(row.depth), row.status, color=DEPTHS[row.depth][1], **look)
 
 
 def _shift(depth: str) -> float:

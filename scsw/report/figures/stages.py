@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scsw.report import style
+from scsw.report.figures.stage_donors import draw_donors
 from scsw.report.tables import Tables
 
 MEASURES = {"contribution": "contribution", "spike": "spike", "effect_nll": "rise in NLL"}
@@ -17,35 +18,51 @@ PER = {"cps": 0.25}  # a quarter of the score's range, to share an axis with ste
 THINNED, THIN_MARK = "thinned", "<"
 CANDIDATES = 3
 BAND = 9.5  # mm of height that one cell class takes
+DONORS, LEGEND = 48, 14  # mm of the donors' panels, and of the key
 
 
 def draw(t: Tables) -> Figure:
-    """Draw a forest plot per candidate (rows) and measure (columns), donors as units."""
+    """Draw the donors behind the primary tests of the best candidate, and forests of slopes.
+
+    A forest is a row per candidate and a column per measure, with donors as units.
+    """
     by_class = t.stages[t.stages["cell_type"].eq("all") & t.stages["stage"].isin(list(STAGES))]
     best = t.best_candidates(len(t.verdicts))[["seed", "candidate_id"]]
-    best = best.merge(by_class[["seed", "candidate_id"]].drop_duplicates()).head(CANDIDATES)
-    classes = sorted(by_class["cell_class"].astype(str).unique())
-    primary = set(by_class.loc[by_class["primary"].astype(bool), "stage"])
-    alpha = t.config["statistics"]["alpha"]
+    tested = by_class[by_class["status"] == "tested"]
+    best = best.merge(tested[["seed", "candidate_id"]].drop_duplicates())
     if best.empty:
-        return style.placard("No candidate was tested against the stages of disease.")
+        return style.placard("No candidate could be tested against the stages of disease.")
+    classes = sorted(by_class["cell_class"].astype(str).unique())
+    primary = by_class[by_class["primary"].astype(bool)]
+    alpha = t.config["statistics"]["alpha"]
+    shown = primary.merge(best.head(1))
+    donors = t.stage_donors.merge(best.head(1))
+    top = DONORS if len(donors) else 0
     panel = 14 + BAND * len(classes)
-    fig = style.new_figure(style.DOUBLE, panel * len(best) + 14)
-    axes = fig.subplots(len(best), len(MEASURES), sharey=True, squeeze=False)
-    for row, candidate in zip(axes, best.itertuples(), strict=True):
+    best = best.head(min(CANDIDATES, int((style.MAX_HEIGHT - LEGEND - top) // panel)))
+    fig = style.new_figure(style.DOUBLE, top + panel * len(best) + LEGEND)
+    forests = fig
+    if top:
+        above, forests = fig.subfigures(2, 1, height_ratios=[top, panel * len(best)])
+        draw_donors(above, donors, shown, _named(best.iloc[0]))
+    axes = forests.subplots(len(best), len(MEASURES), sharey=True, squeeze=False)
+    for place, (row, candidate) in enumerate(zip(axes, best.itertuples(), strict=True)):
         mine = by_class[
             (by_class["seed"] == candidate.seed)
             & (by_class["candidate_id"] == candidate.candidate_id)
         ]
         for ax, measure in zip(row, MEASURES, strict=True):
-            _panel(ax, mine[mine["measure"] == measure], classes, primary, alpha)
-        title = f"seed {candidate.seed}, {candidate.candidate_id}"
-        style.panel_letter(row[0], chr(ord("a") + list(axes[:, 0]).index(row[0])), title)
+            _panel(ax, mine[mine["measure"] == measure], classes, set(primary["stage"]), alpha)
+        letter = chr(ord("a") + bool(top) + place)
+        style.panel_letter(row[0], letter, f"{_named(candidate)}: slopes")
     for ax, name in zip(axes[-1], MEASURES.values(), strict=True):
         ax.set_xlabel(f"slope of {name} (SD per unit)")
-    tested = set(by_class.loc[by_class["status"] == "tested", "stage"])
-    fig.legend(handles=_key(tested, alpha), loc="outside lower center", ncols=5)
+    fig.legend(handles=_key(set(tested["stage"]), alpha), loc="outside lower center", ncols=5)
     return fig
+
+
+def _named(candidate) -> str:
+    return f"seed {candidate.seed}, {candidate.candidate_id}"
 
 
 def _panel(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scsw.biology.tables import POWER
 from scsw.report import words
+from scsw.report.donors import stage_name
 from scsw.report.tables import Tables
 
 NAMED_GENES, NAMED_SETS = 5, 3
@@ -145,8 +146,8 @@ def _effects(n: dict[str, Any]) -> list[str]:
     )
     first = (
         f"{words.several(n['n_components'], 'head or MLP', 'heads and MLPs')} of "
-        f"{words.several(n['n_models'], 'model')} were replaced by their mean: {tested}. First is "
-        f"{_named(top)}: {words.effect(top['effect_nll'])} nats per cell "
+        f"{words.several(n['n_models'], 'model')} were replaced by their mean: {tested}. The "
+        f"first is {_named(top)}: {words.effect(top['effect_nll'])} nats per cell "
         f"({words.interval(top['effect_low'], top['effect_high'])}; changes of the same size "
         f"{words.effect(top['control_nll'])}); its output has {words.percent(top['output_share'])} "
         "of the length of the sum at <cls> that it is added to."
@@ -194,13 +195,18 @@ def _links(n: dict[str, Any]) -> list[str]:
     return [
         *said,
         f"Share of the sum at <cls> against disease stage: {words.count(stages['n_passed'])} of "
-        f"{words.several(stages['n_tests'], 'primary test')} pass, "
-        f"{words.count(stages['n_survive'])} of them again on cells thinned to one depth. Smallest "
-        f"q: {_named(best)} in {best['cell_class']} on {best['stage']} "
+        f"{words.several(stages['n_tests'], 'primary test')} pass{_again(stages)}. Smallest q: "
+        f"{_named(best)} in {best['cell_class']} cells on {stage_name(best['stage'])} "
         f"({words.effect(best['beta'])} standard deviations per stage, q "
         f"{words.amount(best['q'])}). With {words.percent(stages['power'])} power a slope of "
         f"{words.amount(stages['detectable'])} would have been found (median).",
     ]
+
+
+def _again(stages: dict[str, Any]) -> str:
+    if not stages["n_passed"]:
+        return ""
+    return f", {words.count(stages['n_survive'])} of them again on cells thinned to one depth"
 
 
 def _named(row: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ PREDICTORS = ("scgpt", "majority", "pca_logistic", "frozen_encoder")
 
 
 def numbers(t: Tables) -> dict[str, Any]:
-    """Return each model's test scores, and their range over the fine-tuned models."""
+    """Return the range of test scores over the fine-tuned models; a score is a mean of donors."""
     scored = t.performance[(t.performance["cell_type"] == "all") & (t.performance["arm"] == "real")]
     test = {}
     for metric in METRICS:
@@ -22,7 +22,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         for predictor in PREDICTORS:
             kept = (scored["metric"] == metric) & (scored["predictor"] == predictor)
             test[metric][predictor] = _range(scored[kept])
-    by_seed = scored.pivot_table(index="seed", columns=["predictor", "metric"], values="value")
+    by_seed = scored.pivot_table(index="seed", columns=["predictor", "metric"], values="donor_mean")
     own = scored[(scored["metric"] == "accuracy") & (scored["predictor"] == "scgpt")]
     above = _compared(by_seed, "majority", lower=True)
     beaten = _compared(by_seed, "pca_logistic", lower=False)
@@ -50,7 +50,7 @@ def _compared(by_seed: pd.DataFrame, baseline: str, *, lower: bool) -> int:
 
 
 def _range(rows: pd.DataFrame) -> dict[str, float | None]:
-    values = rows["value"].astype(float).dropna()
+    values = rows["donor_mean"].astype(float).dropna()
     return (
         {"low": float(values.min()), "high": float(values.max())}
         if len(values)
@@ -67,8 +67,9 @@ def reading(n: dict[str, Any]) -> list[str]:
     scores = (
         f"On {words.count(n['n_cells'])} cells of {words.several(n['n_donors'], 'test donor')} the "
         f"{words.several(n['n_models'], 'fine-tuned model')} reached an accuracy of {accuracy} "
-        f"({_over_donors(n)}), a balanced accuracy of {balanced} and a macro F1 of {f1}. Always "
-        f"naming the most common type gives an accuracy of {_span(n, 'accuracy', 'majority')}, "
+        f"({_over_donors(n)}), a balanced accuracy of {balanced} and a macro F1 of {f1}, as means "
+        "over donors. Always naming the most common type gives an accuracy of "
+        f"{_span(n, 'accuracy', 'majority')}, "
         f"logistic regression on principal components {_span(n, 'accuracy', 'pca_logistic')}, "
         f"logistic regression on the cell embeddings of the model before fine-tuning "
         f"{_span(n, 'accuracy', 'frozen_encoder')}."
@@ -76,10 +77,7 @@ def reading(n: dict[str, Any]) -> list[str]:
     remarks = []
     below = n["n_models"] - n["n_above_majority"]
     if below:
-        remarks.append(
-            f"{words.several(below, 'model')} did no better than the most common type, so there is "
-            "little that pruning could destroy."
-        )
+        remarks.append(_no_better(below))
     if n["n_below_logistic"]:
         remarks.append(
             f"{words.several(n['n_below_logistic'], 'model')} stayed below logistic regression: "
@@ -99,6 +97,24 @@ def _over_donors(n: dict[str, Any]) -> str:
         return "no interval over donors"
     which = "interval over donors" if n["n_models"] == 1 else "intervals over donors within"
     return f"95 % {which} {words.amount(low)} to {words.amount(high)}"
+
+
+def in_short(n: dict[str, Any]) -> str:
+    """Give the models' accuracy beside that of two baselines."""
+    text = (
+        f"Accuracy on test donors {_span(n, 'accuracy')}; always naming the most common type "
+        f"gives {_span(n, 'accuracy', 'majority')}, logistic regression on principal components "
+        f"{_span(n, 'accuracy', 'pca_logistic')}."
+    )
+    below = n["n_models"] - n["n_above_majority"]
+    return text + (f" {_no_better(below)}" if below else "")
+
+
+def _no_better(n_models: int) -> str:
+    return (
+        f"{words.several(n_models, 'model')} did no better than the most common type, so there is "
+        "little that pruning could destroy."
+    )
 
 
 def _span(n: dict[str, Any], metric: str, predictor: str = "scgpt") -> str:

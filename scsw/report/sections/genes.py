@@ -103,7 +103,7 @@ def reading(n: dict[str, Any]) -> list[str]:
             f"{view['candidate_id']} (seed {view['seed']}), {view['view']}: "
             f"{words.count(view['n_passed'])} of {words.count(view['n_genes'])} genes pass q < "
             f"{words.amount(n['alpha'])} against matched genes{_units(view)}; the strongest are "
-            f"{words.listed(view['top'])}. {_controls(view)}{_known(view)}"
+            f"{words.listed(view['top'])}.{_controls(view)}"
         )
     causal = any(view["causal"] for view in n["views"])
     caution = (
@@ -113,7 +113,7 @@ def reading(n: dict[str, Any]) -> list[str]:
         else "None of these candidates is causal, so the genes are associated with weights that "
         "were not shown to matter."
     )
-    return [*sentences, caution]
+    return [*sentences, _known(n), caution]
 
 
 def _units(view: dict[str, Any]) -> str:
@@ -132,33 +132,30 @@ def _controls(view: dict[str, Any]) -> str:
         return ""
     alike = "hidden units" if view["view"] == "read-in" else "edits of equal size"
     return (
-        f"Tested against matched genes alone and by itself, it has "
+        f" Tested against matched genes alone and by itself, it has "
         f"{words.count(view['n_passed_alone'])}; of {words.count(view['n_controls'])} control "
         f"{alike} {words.percent(view['controls_at_least'])} have as many or more (mean "
-        f"{words.amount(view['controls_passed'])}). "
+        f"{words.amount(view['controls_passed'])})."
     )
 
 
-def _known(view: dict[str, Any]) -> str:
-    absent = [row["gene"] for row in view["named"] if row["z"] is None]
-    if not view["ad_scored"]:
+def _known(n: dict[str, Any]) -> str:
+    """Say once, over all views, which known AD genes were scored and which stand out."""
+    scored = {gene for view in n["views"] for gene in view["ad_scored"]}
+    absent = [gene for gene in n["ad_genes"] if gene not in scored]
+    if not scored:
         return f"None of the known AD genes was scored ({words.listed(absent)})."
-    missing = f" Not scored: {words.listed(absent)}." if absent else ""
-    return _known_scored(view) + missing
-
-
-def _known_scored(view: dict[str, Any]) -> str:
-    if not view["ad_passed"]:
-        return (
-            f"Of the known AD genes {words.listed(view['ad_scored'])} were scored, and none stands "
-            "out."
-            if len(view["ad_scored"]) > 1
-            else f"Of the known AD genes only {view['ad_scored'][0]} was scored; it does not stand "
-            "out."
-        )
     told = [
-        f"{row['gene']} (z {words.effect(row['z'])}, q {words.amount(row['q'])}, place "
-        f"{words.count(row['place'])})"
+        f"{row['gene']} in {view['view']} of {view['candidate_id']} (seed {view['seed']}; z "
+        f"{words.effect(row['z'])}, q {words.amount(row['q'])}, place {words.count(row['place'])})"
+        for view in n["views"]
         for row in view["ad_passed"]
     ]
-    return f"Of the known AD genes {words.listed(told)} stand{'s' * (len(told) == 1)} out."
+    named = words.listed([gene for gene in n["ad_genes"] if gene in scored])
+    if told:
+        text = f"Of the known AD genes, these stand out from matched genes: {words.listed(told)}."
+    elif len(scored) > 1:
+        text = f"Of the known AD genes {named} were scored, and none stands out in any view."
+    else:
+        text = f"Of the known AD genes only {named} was scored; it does not stand out in any view."
+    return text + (f" Not scored: {words.listed(absent)}." if absent else "")

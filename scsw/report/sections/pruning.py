@@ -81,7 +81,11 @@ def numbers(t: Tables) -> dict[str, Any]:
         },
         "n_random": len(random),
         "random_largest": float(random.abs().max()) if len(random) else None,
-        "n_test_donors": int(verdicts["n_test_donors"].max()) if len(verdicts) else 0,
+        "n_test_donors": int(
+            verdicts["n_test_donors"].max()
+            if len(verdicts)
+            else t.donors.loc[t.donors["split"] == "test", "donor_id"].nunique()
+        ),
         "alpha": t.config["statistics"]["alpha"],
     }
 
@@ -131,19 +135,19 @@ def _alike(n: dict[str, Any]) -> list[str]:
     if top["wanda_n"]:
         said.append(
             f"the strongest of {words.several(top['wanda_n'], 'weight')} of the nearest |w|·mean "
-            f"|h| {words.effect(top['wanda_max'])}"
+            f"|h| by {words.effect(top['wanda_max'])}"
         )
     if top["row_neighbour_n"]:
         said.append(
             f"the strongest of {words.several(top['row_neighbour_n'], 'other column')} of its row "
-            f"{words.effect(top['row_neighbour_max'])}"
+            f"by {words.effect(top['row_neighbour_max'])}"
         )
     if top["noise_n"]:
         said.append(
-            f"an edit of equal size in another channel {words.effect(top['noise_mean'])} on "
+            f"an edit of equal size in another channel by {words.effect(top['noise_mean'])} on "
             f"average ({words.several(top['noise_n'], 'channel')})"
         )
-    return [f"Of what is like that candidate, {words.listed(said)}."] if said else []
+    return [f"What is like that candidate changes it thus: {words.listed(said)}."] if said else []
 
 
 def _pairs(n: dict[str, Any]) -> list[str]:
@@ -175,6 +179,7 @@ def _by_seed(t: Tables) -> dict[str, Any]:
     tuned = t.spike_summary[t.spike_summary["arm"] == "real"]
     return {
         "n_seeds": len(t.seeds),
+        "n_with_causal": int(t.verdicts.loc[causal, "seed"].nunique()),
         "comparable": tuned["start"].nunique() == 1,
         "causal": [
             {
@@ -189,6 +194,18 @@ def _by_seed(t: Tables) -> dict[str, Any]:
             for seed in t.seeds
         ],
     }
+
+
+def in_short(n: dict[str, Any]) -> str:
+    """Say in how many of the fine-tuned models something is causal, and what seeds agree on."""
+    found = n["by_seed"]
+    if found["n_seeds"] < 2:
+        return "There is one fine-tuned model, so no other seed to agree with it."
+    text = (
+        f"{words.count(found['n_with_causal'])} of {words.several(found['n_seeds'], 'model')} "
+        f"{'has' if found['n_with_causal'] == 1 else 'have'} a causal candidate."
+    )
+    return " ".join([text, *_told_by_seed(found)])
 
 
 def _told_by_seed(n: dict[str, Any]) -> list[str]:
@@ -291,7 +308,8 @@ def _neither(n: dict[str, Any]) -> list[str]:
             f" The effects of {words.count(n['n_unresolved'])} are unresolved: within the "
             "numerical floor."
         )
-    return [said] if n["n_neither"] or n["n_unresolved"] else []
+    some = 0 < n["n_neither"] < n["n_candidates"]  # of all or none the sentences before tell
+    return [said] if some or n["n_unresolved"] else []
 
 
 def _spiking(n: dict[str, Any]) -> list[str]:

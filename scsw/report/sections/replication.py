@@ -87,6 +87,29 @@ def reading(n: dict[str, Any]) -> list[str]:
     return said
 
 
+def in_short(n: dict[str, Any]) -> str:
+    """Say for each pair of cohorts which levels agree."""
+    if not n["others"] or not n["levels"]:
+        return reading(n)[0]
+    pairs: dict[tuple, dict[str, list[str]]] = {}
+    for row in n["levels"]:
+        own = pairs.setdefault((row["cohort_a"], row["cohort_b"]), {})
+        own.setdefault(_kind(row, n["alpha"]), []).append(row["level"])
+    told = [
+        f"{a} and {b}: " + ", ".join(f"{kind} ({words.listed(x)})" for kind, x in own.items())
+        for (a, b), own in pairs.items()
+    ]
+    return "; ".join(told) + "."
+
+
+def _kind(row: dict[str, Any], alpha: float) -> str:
+    if words.is_missing(row["q"]):
+        return "not testable"
+    if row["q"] > alpha:
+        return "no agreement shown"
+    return "agreement" if row["independent"] else "agreement, but no independent evidence"
+
+
 def _level(row: dict[str, Any]) -> str:
     text = f"{LEVELS[row['level']]}: "
     if row["n"]:

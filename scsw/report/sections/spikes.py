@@ -15,8 +15,6 @@ def numbers(t: Tables) -> dict[str, Any]:
     rule = t.config["search"]["spike_ratio"]
     real = t.spikes[t.spikes["arm"] == "real"]
     candidates = t.candidates[t.candidates["arm"] == "real"]
-    comparable = t.stability["comparable"].astype(bool).all() if len(t.stability) else False
-    shared = t.stability["share_of_seeds"] * len(t.seeds) > 1.5 if len(t.stability) else []
     return {
         "spike_ratio": rule,
         "sites": {site: _largest(real[real["site"] == site], rule) for site in SITES},
@@ -25,9 +23,6 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_by_spike": int(candidates["found_by"].isin(["spike", "below_rule"]).sum()),
         "n_by_first_order": int((candidates["found_by"] == "first_order").sum()),
         "n_spiking": int((candidates["found_by"] == "spike").sum()),
-        "comparable": bool(comparable),
-        "n_distinct": len(t.stability),
-        "n_in_several_seeds": int(sum(shared)),
     }
 
 
@@ -60,28 +55,19 @@ def reading(n: dict[str, Any]) -> list[str]:
                 f"{words.count(top['n_channels'])} channels reach the stop rule of "
                 f"{words.amount(n['spike_ratio'])} medians."
             )
-    frozen = (
-        f"Over {words.several(n['n_models'], 'model')} the search froze "
-        f"{words.several(n['n_candidates'], 'candidate')}: "
+    return [" ".join([*sentences, _frozen(n)])]
+
+
+def _frozen(n: dict[str, Any]) -> str:
+    models = words.several(n["n_models"], "model")
+    if not n["n_candidates"]:
+        return f"Over {models} the search froze no candidate."
+    said = (
+        f"Over {models} the search froze {words.several(n['n_candidates'], 'candidate')}: "
         f"{words.count(n['n_by_spike'])} from the spike search and "
         f"{words.count(n['n_by_first_order'])} from the first-order screen; "
         f"{words.count(n['n_spiking'])} make a spike that reaches the stop rule."
     )
     if n["n_candidates"] > n["n_spiking"]:
-        frozen += " The others are tested all the same, so that a null result is a result."
-    return [" ".join([*sentences, frozen]), *_agreement(n)]
-
-
-def _agreement(n: dict[str, Any]) -> list[str]:
-    if n["n_models"] < 2:
-        return ["With one fine-tuned model nothing can be said on agreement between seeds."]
-    if not n["comparable"]:
-        return [
-            "The models do not share a start, so the same coordinate in two seeds is not the same "
-            "weight, and agreement between seeds is not assessed."
-        ]
-    several = n["n_in_several_seeds"]
-    return [
-        f"Of {words.several(n['n_distinct'], 'distinct candidate')}, {words.count(several)} "
-        f"{'was' if several == 1 else 'were'} found in more than one seed."
-    ]
+        said += " The others are tested all the same, so that a null result is a result."
+    return said

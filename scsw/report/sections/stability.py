@@ -102,11 +102,13 @@ def reading(n: dict[str, Any]) -> list[str]:
 
 def _models(n: dict[str, Any]) -> str:
     rule = f"{words.amount(n['spike_ratio'])} medians"
-    if not n["n_spikes_of_any"]:
+    if not n["tuned"]["n_spikes"]:
+        of_any = not n["n_spikes_of_any"]
+        largest = n["largest"] if of_any else n["tuned"]["largest"]
         text = (
-            f"No channel of any model reaches the rule of {rule} inside a block; the largest is "
-            f"{words.amount(n['largest'])} medians high. So there is no spike whose stability "
-            "could be told."
+            f"No channel of {'any' if of_any else 'a fine-tuned'} model reaches the rule of {rule} "
+            f"inside a block; the largest is {words.amount(largest)} medians high. So there is no "
+            f"spike {'' if of_any else 'of theirs '}whose stability could be told."
         )
         lost = n["tuned"]["n_lost"]
         if lost:
@@ -188,7 +190,7 @@ def _positions(n: dict[str, Any]) -> str:
             "The models began with different weights, so their channels are permuted: positions "
             "are not compared, and only gene profiles can agree."
         )
-    if not n["n_spikes_of_any"]:
+    if not n["n_acquired_positions"]:
         return "The models share a start; none has an acquired spike that seeds could agree on."
     return (
         "The models share a start, so inherited spikes agree by themselves and only acquired ones "

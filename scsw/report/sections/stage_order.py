@@ -69,10 +69,12 @@ def reading(n: dict[str, Any]) -> list[str]:
     told = [_axes([row for row in n["points"] if row["depth"] == DEPTHS[0]])]
     told.append(_thinned(n["points"]))
     told.append(_orders([row for row in n["orders"] if row["depth"] == DEPTHS[0]]))
-    told.append(
-        f"Of {words.count(n['n_candidate_series'])} series of candidates (their contribution from "
-        f"the genes of an axis), {words.count(n['n_candidate_found'])} have a change point."
-    )
+    if n["n_candidate_series"]:
+        told.append(
+            f"Of {words.count(n['n_candidate_series'])} series of candidates (their contribution "
+            f"from the genes of an axis), {words.count(n['n_candidate_found'])} have a change "
+            "point."
+        )
     if n["n_candidate_orders"]:
         told.append(
             f"Of {words.several(n['n_candidate_orders'], 'order')} of theirs that could be asked "

@@ -8,6 +8,7 @@ import pandas as pd
 
 from scsw.biology.tables import POWER
 from scsw.report import words
+from scsw.report.donors import stage_name
 from scsw.report.tables import Tables
 
 MEASURES = {"contribution": "contribution", "spike": "spike", "effect_nll": "rise in NLL"}
@@ -32,7 +33,9 @@ def numbers(t: Tables) -> dict[str, Any]:
         "n_rows": len(table),
         "n_tested": len(tested),
         "n_primary": len(primary),
-        "primary": sorted({f"{MEASURES[r.measure]} on {r.stage}" for r in primary.itertuples()}),
+        "primary": sorted(
+            {f"{MEASURES[r.measure]} on {stage_name(r.stage)}" for r in primary.itertuples()}
+        ),
         "n_primary_tested": len(primary_tested),
         "n_primary_passed": len(passed),
         "n_primary_survive": int((passed["survives_thinning"] == "yes").sum()),
@@ -137,7 +140,7 @@ def _passed(row: dict[str, Any]) -> str:
     }
     return (
         f"{row['candidate_id']} (seed {row['seed']}) in {row['cell_class']} cells changes by "
-        f"{words.effect(row['beta'])} standard deviations per unit of {row['stage']} "
+        f"{words.effect(row['beta'])} standard deviations per unit of {stage_name(row['stage'])} "
         f"({words.interval(row['beta_low'], row['beta_high'])}; q {words.amount(row['q'])}; "
         f"{words.several(row['n_donors'], 'donor')}); "
         f"{again.get(row['survives_thinning'], 'on thinned cells it could not be tested')}."
