@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,12 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise ScswError(
             f"{path} cannot be read as a table: {error}", expected="a Parquet or TSV file"
         ) from error
+
+
+def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the filled tables one under the other; if none is, the first."""
+    filled = [table for table in tables if len(table)] or list(tables[:1])
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 
 from scsw.cohort.h5_matrix import readable
-from scsw.cohort.h5ad import column_names, members, open_h5ad
+from scsw.cohort.h5ad import column_names, members, open_h5ad, plain_text
 from scsw.cohort.h5seurat import meta_data_columns
 from scsw.errors import ScswError
 from scsw.files import require
@@ -109,7 +109,7 @@ def _of_hdf5(path: Path, file: h5py.File) -> Glimpse:
 def _some_genes(var: h5py.Group) -> tuple[str, ...]:
     index = var[var.attrs.get("_index", "_index")]
     names = [*index[:5], *index[-5:]] if isinstance(index, h5py.Dataset) else ()
-    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names)
+    return tuple(plain_text(name) for name in names)
 
 
 def _some(names: frozenset[str], most: int = 30) -> str:

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from scsw.cohort.count_matrix import CountMatrix, even_ranges, row_ranges
 from scsw.cohort.find_counts import better_counts
-from scsw.cohort.h5ad import DAMAGE, open_h5ad, unreadable
+from scsw.cohort.h5ad import DAMAGE, open_h5ad, plain_text, unreadable
 from scsw.cohort.hdf5_chunks import ChunkReader, n_threads
 from scsw.cohort.scattered_counts import ScatteredCounts
 from scsw.errors import ScswError
@@ -203,8 +203,7 @@ def readable(path: str | Path, key: str) -> Iterator[None]:
 def _form(group: h5py.Group) -> str:
     """Return ``csr``, ``csc`` or "" in the words of any release of anndata."""
     form = group.attrs.get("encoding-type", group.attrs.get("h5sparse_format", b""))
-    form = form.decode() if isinstance(form, bytes) else str(form)
-    return form.removesuffix("_matrix")
+    return plain_text(form).removesuffix("_matrix")
 
 
 def _shape(group: h5py.Group, fallback: tuple[int | None, int | None]) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def column_names(file: h5py.File, key: str) -> list[str]:
     """
     table = _table(file, key)
     order = table.attrs.get("column-order")
-    names = [_text(name) for name in order] if order is not None else sorted(table)
+    names = [plain_text(name) for name in order] if order is not None else sorted(table)
     index = _index_name(table)
     return [name for name in names if name not in (index, _CATEGORIES)]
 
@@ -106,7 +106,7 @@ def read_columns(file: h5py.File, key: str, names: Iterable[str] | None = None) 
     if wrong := [name for name, size in sizes.items() if size != len(index)]:
         what = f"{wrong[0]} has {sizes[wrong[0]]} rows of {len(index)}"
         raise _incomplete(f"{key} of {file.filename}", what)
-    labels = pd.Index([_text(name) for name in index], dtype=object)
+    labels = pd.Index([plain_text(name) for name in index], dtype=object)
     return pd.DataFrame(columns, index=labels, copy=False)
 
 
@@ -147,7 +147,7 @@ def _table(file: h5py.File, key: str) -> h5py.Group:
 
 
 def _index_name(table: h5py.Group) -> str:
-    return _text(table.attrs.get("_index", "_index"))
+    return plain_text(table.attrs.get("_index", "_index"))
 
 
 def _read_column(table: h5py.Group, name: str) -> Any:
@@ -157,12 +157,13 @@ def _read_column(table: h5py.Group, name: str) -> Any:
         # Older releases wrote no encoding; anndata reads them all the same.
         warnings.simplefilter("ignore", OldFormatWarning)
         if codes_only:
-            values = [_text(value) for value in read_elem(table[_CATEGORIES][name])]
+            values = [plain_text(value) for value in read_elem(table[_CATEGORIES][name])]
             return pd.Categorical.from_codes(stored[:], values)
         return read_elem(stored)
 
 
-def _text(value: Any) -> str:
+def plain_text(value: Any) -> str:
+    """Return a text of a file, which HDF5 may hold as bytes."""
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from scsw.cohort.count_matrix import CountMatrix
 from scsw.cohort.h5_matrix import CountsByCell, DenseCounts, readable
-from scsw.cohort.h5ad import members, open_h5ad
+from scsw.cohort.h5ad import members, open_h5ad, plain_text
 from scsw.errors import ScswError
 
 CELL_NAMES, META_DATA = "cell.names", "meta.data"
@@ -134,7 +134,7 @@ def _column(table: h5py.Group | h5py.Dataset, name: str) -> pd.Categorical | np.
         return _factor(stored)
     values = stored[()]
     if values.dtype.kind in "OS":
-        return pd.Categorical([_text(value) for value in values])
+        return pd.Categorical([plain_text(value) for value in values])
     if _is_logical(table, stored, name):
         return pd.Categorical.from_codes(np.where(values == 2, -1, values), _LOGICAL)
     if values.dtype.kind == "i" and (values == _R_MISSING).any():
@@ -148,11 +148,11 @@ def _is_logical(
     """Tell whether whole numbers stand for truth values: the table or the column itself says so."""
     listed = np.atleast_1d(table.attrs.get("logicals", ()))
     kinds = np.atleast_1d(stored.attrs.get("s3class", ()) if hasattr(stored, "attrs") else ())
-    return name in map(_text, listed) or "logical" in map(_text, kinds)
+    return name in map(plain_text, listed) or "logical" in map(plain_text, kinds)
 
 
 def _factor(group: h5py.Group) -> pd.Categorical:
-    levels = [_text(level) for level in group["levels"][:]]
+    levels = [plain_text(level) for level in group["levels"][:]]
     values = group["values"][:].astype(np.int64)
     known = values != _R_MISSING
     strange = values[known & ((values < 1) | (values > len(levels)))]
@@ -164,7 +164,3 @@ def _factor(group: h5py.Group) -> pd.Categorical:
 def _check_length(n_rows: int, n_cells: int) -> None:
     if n_rows != n_cells:
         raise ValueError(f"{n_rows} rows for {n_cells} cells")
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

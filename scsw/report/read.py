@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from anndata.io import read_elem
 
 from scsw.errors import ScswError
-from scsw.files import read_table, require
+from scsw.files import read_table, require, stacked
 from scsw.report.columns import OBS
 
 Models = list[tuple[str, int]]  # (arm, seed)
@@ -76,8 +76,7 @@ def read_of_models(
             continue
         table = read(path, columns, filters)
         found.append(table.assign(arm=arm, seed=seed) if add_model else table)
-    found = [table for table in found if len(table)] or found[:1]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+    return stacked(found) if found else pd.DataFrame(columns=columns)
 
 
 def rows_of_models(table: pd.DataFrame, models: Models) -> pd.DataFrame:

@@ -29,7 +29,7 @@ from scsw.biology.tables import (
     typed,
 )
 from scsw.errors import ScswError
-from scsw.files import write_table
+from scsw.files import stacked, write_table
 from scsw.provenance import recorded
 
 NAMED_GENES = ("APP", "PSEN1", "PSEN2", "MAPT", "TREM2", "APOE", "IL1B", "FOXO3")
@@ -131,8 +131,8 @@ def biomarkers(
             [table.assign(**model) for table, model in zip(tables, models, strict=True)]
             for tables in (ranks, views)
         )
-        write_table(typed(_joined(ranks), GENE_RANKS), out / "gene_ranks.parquet")
-        write_table(typed(_joined(views), VIEW_AGREEMENT), out / "view_agreement.parquet")
+        write_table(typed(stacked(ranks), GENE_RANKS), out / "gene_ranks.parquet")
+        write_table(typed(stacked(views), VIEW_AGREEMENT), out / "view_agreement.parquet")
         digits = {f"{view}_z": 4 for view in ALL_VIEWS}
         write_table(table.round(digits), out / "biomarkers.tsv")
 
@@ -173,11 +173,6 @@ def _controls(gene_scores: str | Path) -> Controls | None:
 
 def _replication(path: str | Path | None) -> pd.DataFrame:
     return typed([], REPLICATED_GENES) if path is None else read_columns(path, REPLICATED_GENES)
-
-
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    filled = [table for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def _cohort(verdicts: pd.DataFrame) -> str:

@@ -24,6 +24,7 @@ from scsw.biology.tables import (
     typed,
 )
 from scsw.errors import ScswError
+from scsw.files import stacked
 
 
 class ModelEnrichment:
@@ -69,9 +70,7 @@ class ModelEnrichment:
 
     def tested(self, places: Iterable[int]) -> pd.DataFrame:
         """Test the candidates and views at these places of `queries`."""
-        found = [self._one(*self.queries[place]) for place in places]
-        found = [table for table in found if len(table)]
-        return pd.concat(found) if found else typed([], PATHWAYS)
+        return stacked([self._one(*self.queries[place]) for place in places])
 
     def _one(self, candidate: str, view: str) -> pd.DataFrame:
         scores = view_scores(self.scores, view, candidate)
@@ -90,10 +89,9 @@ class ModelEnrichment:
 
     def joined(self, tables: list[pd.DataFrame]) -> pd.DataFrame:
         """Return the rows of all tables, candidate by candidate and view by view."""
-        filled = [table for table in tables if len(table)]
-        if not filled:
+        table = stacked(tables)
+        if table.empty:
             return typed([], PATHWAYS)
-        table = pd.concat(filled)
         place = {query: position for position, query in enumerate(self.queries)}
         keys = list(zip(table["candidate_id"], table["view"], strict=True))
         if strange := sorted(set(keys) - set(place)):

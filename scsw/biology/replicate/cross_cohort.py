@@ -27,6 +27,7 @@ from scsw.biology.replicate.pathway_agreement import agreement_by_library, gene_
 from scsw.biology.replicate.spike_agreement import acquired_agreement, profile_rows
 from scsw.biology.replicate.stage_agreement import slope_rows
 from scsw.biology.unit_matching import READ_IN_NULL, WRITE_OUT_NULL, unit_level_p
+from scsw.files import stacked
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def compare_genes(
             found = correlate_pairs(*z, pairs, **limits)
         found = _beside_units(found, a, b, z, view, **limits)
         tables.append(found.assign(view=view, null=null))
-    table = pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
+    table = stacked(tables)
     shared = a.start == b.start
     return table.assign(
         shared_start=shared,

@@ -37,7 +37,7 @@ from scsw.biology.tables import (
     read_columns,
     typed,
 )
-from scsw.files import require, write_table
+from scsw.files import require, stacked, write_table
 from scsw.provenance import recorded
 from scsw.superweight.stability.stability import SITES
 
@@ -125,7 +125,7 @@ def replicate(
                 for name, table in _compare(one, other, *options):
                     tables[name].append(table.assign(seed_a=one.seed, seed_b=other.seed))
             joined = {
-                name: _with_q(_joined(parts).assign(**about), columns)
+                name: _with_q(stacked(parts).assign(**about), columns)
                 for (name, columns), parts in zip(TABLES.items(), tables.values(), strict=True)
             }
             summed = summary_rows(
@@ -135,8 +135,8 @@ def replicate(
             for name, table in joined.items():
                 found[name].append(table)
         for name, columns in TABLES.items():
-            write_table(typed(_joined(found[name]), columns), Path(out) / f"{name}.parquet")
-        summary = with_outcomes(_joined(found["summary"]), alpha)
+            write_table(typed(stacked(found[name]), columns), Path(out) / f"{name}.parquet")
+        summary = with_outcomes(stacked(found["summary"]), alpha)
         write_table(typed(summary, REPLICATION_SUMMARY), Path(out) / "summary.parquet")
 
 
@@ -219,8 +219,3 @@ def _donors(folder: str | Path) -> set[str]:
     """Return the people of a cohort; ids of one study mean the same person in all its files."""
     path = require(Path(folder) / "donors.tsv")
     return set(pd.read_csv(path, sep="\t", dtype=str, usecols=["donor_id"])["donor_id"])
-
-
-def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    filled = [table for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()

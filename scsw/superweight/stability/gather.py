@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from scsw.files import read_table, require, write_table
+from scsw.files import read_table, require, stacked, write_table
 from scsw.provenance import recorded
 from scsw.superweight.stability.profile_agreement import profile_agreement
 from scsw.superweight.stability.stability import (
@@ -90,9 +90,9 @@ def gather_cohort(
     }
     with recorded("gather", out, inputs=inputs, parameters=parameters, simulated=simulated):
         for name, paths in sources.items():
-            write_table(joined(paths), out / f"{name}.parquet")
+            write_table(stacked([read_table(path) for path in paths]), out / f"{name}.parquet")
         spikes = pd.concat([_spikes(path) for path in read["spikes"]], ignore_index=True)
-        candidates = joined(read["candidates"])
+        candidates = stacked([read_table(path) for path in read["candidates"]])
         profiles = {
             number: read_table(Path(f) / "search" / "profiles.parquet")
             for number, f in real.items()
@@ -102,7 +102,7 @@ def gather_cohort(
             "stability": candidate_stability(
                 candidates,
                 spikes[spikes["arm"] == "real"],
-                joined(read["other_inputs"]),
+                stacked([read_table(path) for path in read["other_inputs"]]),
                 rule=spike_ratio,
                 n_seeds=len(real),
                 one_start=one_start,
@@ -122,10 +122,3 @@ def _spikes(path: Path) -> pd.DataFrame:
     return pd.read_parquet(
         require(path), columns=SPIKES, filters=[("site", "in", [*SITES, HIDDEN])]
     )
-
-
-def joined(paths: Sequence[Path]) -> pd.DataFrame:
-    """Return tables one under the other; empty ones only lend their columns."""
-    tables = [read_table(path) for path in paths]
-    filled = [table for table in tables if len(table)]
-    return pd.concat(filled, ignore_index=True) if filled else tables[0]
