@@ -135,7 +135,7 @@ def test_texts_as_bytes(tmp_path):
         assert column_names(file, "obs") == ["kind"]
         found = read_columns(file, "obs")
     assert found.index.tolist() == ["c1", "c2"]
-    assert [h5ad._text(value) for value in found["kind"]] == ["A", "B"]
+    assert [h5ad.plain_text(value) for value in found["kind"]] == ["A", "B"]
 
 
 def break_it(damage, path):

@@ -75,6 +75,13 @@ def reading(n: dict[str, Any]) -> list[str]:
     """Say whether the panel tells cell types, and what was found in the tissue."""
     if not n["name"]:
         return ["The run has no spatial data, so no place in the tissue was looked at."]
+    said = _panel(n)
+    if n["status"] == "go on":
+        said += [*_tissue(n), *map(_passed, n["passed"]), *_untested(n)]
+    return [" ".join(said)]
+
+
+def _panel(n: dict[str, Any]) -> list[str]:
     said = []
     if "accuracy_panel" in n["accuracy"]:
         all_genes, panel, floor = (
@@ -86,37 +93,47 @@ def reading(n: dict[str, Any]) -> list[str]:
             f"the model share, the test nuclei are classified with an accuracy of {panel} (all "
             f"genes: {all_genes}; commonest type: {floor}; means over donors)."
         )
-    if n["status"] == "go on":
-        said.append(
-            f"That keeps {words.percent(n['share_kept'])} of the lead over the commonest type; at "
-            f"least {words.percent(n['min_kept'])} was asked for."
-        )
     if n["status"] != "go on":
-        said.append(f"The spatial read-out stopped there: {n['reason']}.")
-        return [" ".join(said)]
+        return [*said, f"The spatial read-out stopped there: {n['reason']}."]
+    return [
+        *said,
+        f"That keeps {words.percent(n['share_kept'])} of the lead over the commonest type; at "
+        f"least {words.percent(n['min_kept'])} was asked for.",
+    ]
+
+
+def _tissue(n: dict[str, Any]) -> list[str]:
+    said = []
     if found := n["accuracy"].get("accuracy"):
         said.append(
             f"In the tissue it is {words.percent(found['value'])} over "
             f"{words.several(found['n_donors'], 'donor')} that the model was not fitted on."
         )
-    counts = [part for part in n["parts"] if part["n_tested"]]
     said += [
         f"{part['what'][0].upper()}{part['what'][1:]}: {words.count(part['n_passed'])} of "
         f"{words.several(part['n_tested'], 'test')} pass q < {words.amount(n['alpha'])}."
-        for part in counts
+        for part in n["parts"]
+        if part["n_tested"]
     ]
     if n["axis"]:
         said.append(f"Depth is the {n['axis']}.")
-    for row in n["passed"]:
-        what = row["gene_set"] or "accuracy"
-        where = f" in {row['cell_type']}" if row["cell_type"] else ""
-        on = f" on {row['stage']}" if row["stage"] else ""
-        on = " along the depth" if row["step"] == "position" else on
-        by = f", by zeroing {row['candidate_id']}" if row["candidate_id"] else ""
-        said.append(
-            f"{what}{where}{on}{by}: {words.effect(row['value'])} "
-            f"({words.interval(row['low'], row['high'])}; q {words.amount(row['q'])})."
-        )
+    return said
+
+
+def _passed(row: dict[str, Any]) -> str:
+    what = row["gene_set"] or "accuracy"
+    where = f" in {row['cell_type']}" if row["cell_type"] else ""
+    on = f" on {row['stage']}" if row["stage"] else ""
+    on = " along the depth" if row["step"] == "position" else on
+    by = f", by zeroing {row['candidate_id']}" if row["candidate_id"] else ""
+    return (
+        f"{what}{where}{on}{by}: {words.effect(row['value'])} "
+        f"({words.interval(row['low'], row['high'])}; q {words.amount(row['q'])})."
+    )
+
+
+def _untested(n: dict[str, Any]) -> list[str]:
+    said = []
     if n["n_not_testable"]:
         said.append(
             f"{words.several(n['n_not_testable'], 'AD axis', 'AD axes')} could not be scored on "
@@ -131,4 +148,4 @@ def reading(n: dict[str, Any]) -> list[str]:
         "Scores are what the model reconstructs from the panel's genes, not measured expression; a "
         "slope across donors is an association, not a cause."
     )
-    return [" ".join(said)]
+    return said
