@@ -161,9 +161,11 @@ def _explain(
         with np.errstate(divide="ignore", invalid="ignore"):
             share = sums.terms / sums.total[:, None]
         for row in np.flatnonzero((sums.total > 0) & (sums.size > 0)):
-            order = np.argsort(-np.abs(share[row]), kind="stable")
-            columns = [c for c in order if abs(share[row, c]) >= min_share]
-            for column in columns or (order[:1] if every else []):
+            own = np.abs(share[row])
+            columns = np.flatnonzero(own >= min_share)
+            if not columns.size and every:
+                columns = own.argmax(keepdims=True)
+            for column in columns[np.argsort(-own[columns], kind="stable")]:
                 yield {
                     "block": block,
                     "row": int(row),
