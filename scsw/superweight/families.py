@@ -42,7 +42,6 @@ def other_families(
         model,
         batches,
         [blocks[place].attention_output for place in places],
-        sums=[blocks[place].norms.before for place in places],
         max_candidates=max_candidates,
         **rules,
     ).assign(family="attn_out", parameter="weight", n_channels=1)

@@ -196,6 +196,11 @@ class _Collector:
     def _update_peaks(self, block: int, new: NewMaxima, total: Tensor | None) -> None:
         """Look at the peaks of a block, once the last of its points was passed."""
         held = self._held.pop(block)
+        if held.output is None:
+            raise RuntimeError(
+                f"{block}.{SUM} was passed before {block}.{OUTPUT}, which is no part of it: name a "
+                "norm that runs after the down-projection"
+            )
         looked_at = {OUTPUT: held.new} | ({} if total is None else {SUM: new})
         for site, maxima in looked_at.items():
             name = f"{block}.{site}"

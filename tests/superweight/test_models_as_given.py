@@ -6,8 +6,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from scsw.superweight.ablate import ablate
+from scsw.superweight.families import other_families
 from scsw.superweight.find import find_candidates
 from scsw.superweight.norms import norms_around
+from scsw.superweight.observe import observe
+from scsw.superweight.origins import BlockParts, spike_origins
 
 D, HIDDEN, N = 12, 20, 3
 BLOCK, ROW, COLUMN = 1, 4, 9
@@ -61,13 +64,17 @@ def batches():
     return list(torch.randn(6, 7, D, generator=torch.Generator().manual_seed(1)).split(3))
 
 
+def every_token(x):
+    return torch.ones(x.shape[:2], dtype=torch.bool)
+
+
 def find(model, downs=DOWNS, data=None, **settings):
     return find_candidates(
         model,
         data or batches(),
         list(downs),
         forward=lambda m, x: m(x),
-        token_mask=lambda x: torch.ones(x.shape[:2], dtype=torch.bool),
+        token_mask=every_token,
         **settings,
     )
 
@@ -108,6 +115,25 @@ def test_the_share_is_that_of_the_closed_form(form):
 
 
 NEXT_TO = ("", "in place")  # forms whose sums are looked at
+
+
+def test_an_attention_beside_the_feed_forward_part_is_in_the_sum_of_the_next_norm():
+    """The norm before the feed-forward part, which stands for both, ran before it."""
+    model, run = Model("in place"), {"forward": lambda m, x: m(x), "token_mask": every_token}
+    with torch.no_grad():
+        model.blocks[BLOCK].mixer.weight[ROW, COLUMN] = 60.0
+    around = norms_around(model, batches()[0], DOWNS, run["forward"])
+    blocks = [
+        BlockParts(down, norms, down.replace("down", "mixer"))
+        for down, norms in zip(DOWNS, around, strict=True)
+    ]
+    seen = observe(model, batches(), DOWNS, [norms.after for norms in around], **run)
+    origins = spike_origins(model, batches(), blocks, seen, **run)
+    best = other_families(model, batches(), blocks, origins, max_candidates=5, **run).iloc[0]
+    assert best["candidate_id"] == f"attn_out.b{BLOCK}.r{ROW}.c{COLUMN}"
+    assert best["found_by"] == "spike" and best["share"] > 0.7
+    with pytest.raises(RuntimeError, match="name a norm that runs after"):
+        find(model, [blocks[0].attention_output], sums=[around[0].before])
 
 
 def test_nothing_is_found_where_nothing_is_planted():
