@@ -254,3 +254,37 @@ def benjamini_hochberg(p: pd.Series) -> pd.Series:
     if given.any():
         q[given] = multipletests(p[given].to_numpy(float), method="fdr_bh")[1]
     return q
+
+
+def benjamini_hochberg_once(p: pd.Series, test: pd.Series) -> pd.Series:
+    """Return q-values of one family in which the rows of one `test` count once and share their q.
+
+    Parameters
+    ----------
+    p
+        p-values; a missing one stays missing.
+    test
+        What tells the tests apart, index as `p`.
+    """
+    given = test[p.notna()]
+    first = given.index[~given.duplicated()]
+    q = benjamini_hochberg(p[first])
+    return p.index.to_series().map(given.map(dict(zip(given[first], q, strict=True))))
+
+
+def measured_unit(candidates: pd.Series, measure: pd.Series | str) -> pd.Series:
+    """Return what a measure of a candidate is of, by name.
+
+    The contribution w·h of the weights of one column differs by a factor only, and the spike of
+    those of one row is one and the same, so that tests of them are one test.
+
+    Parameters
+    ----------
+    candidates
+        Names such as ``ffn_down.b1.r17.c12``.
+    measure
+        ``contribution``, ``spike`` or another, one for all or one for each.
+    """
+    names, of = candidates.astype(str), pd.Series(measure, index=candidates.index)
+    column, row = (names.str.replace(rf"\.{x}\d+", "", regex=True) for x in "rc")
+    return names.mask(of.eq("contribution"), column).mask(of.eq("spike"), row)

@@ -3,7 +3,14 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
-from scsw.biology.tables import benjamini_hochberg, one_model, read_columns, typed
+from scsw.biology.tables import (
+    benjamini_hochberg,
+    benjamini_hochberg_once,
+    measured_unit,
+    one_model,
+    read_columns,
+    typed,
+)
 from scsw.errors import ScswError
 
 
@@ -53,3 +60,22 @@ def test_tables_must_be_of_one_model():
     assert one_model(table.iloc[:0]) == {}
     with pytest.raises(ScswError, match="more than one model"):
         one_model(table, table.assign(seed=4))
+
+
+def test_rows_of_one_test_count_once_in_its_family():
+    p = pd.Series([0.01, np.nan, 0.2, 0.01, 0.04], index=list("vwxyz"))
+    test = pd.Series(["a", "n", "b", "a", "c"], index=p.index)
+    q = benjamini_hochberg_once(p, test)
+    a, b, c = false_discovery_control([0.01, 0.2, 0.04])
+    np.testing.assert_allclose(q, [a, np.nan, b, a, c])
+    assert benjamini_hochberg_once(p[["w"]], test[["w"]]).isna().all()
+
+
+def test_weights_of_a_column_share_a_contribution_and_those_of_a_row_a_spike():
+    names = pd.Series([f"ffn_down.b1.r{row}.c{column}" for row, column in ((7, 2), (9, 2), (7, 3))])
+    for measure, distinct in (("contribution", 2), ("spike", 2), ("effect_nll", 3)):
+        assert measured_unit(names, measure).nunique() == distinct
+    measures = pd.Series(["contribution", "spike", "effect_nll"])
+    assert measured_unit(names, measures).tolist() == [
+        "ffn_down.b1.c2", "ffn_down.b1.r9", "ffn_down.b1.r7.c3",
+    ]  # fmt: skip

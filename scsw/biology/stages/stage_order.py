@@ -11,7 +11,12 @@ import pandas as pd
 from scsw.biology.stages.axes import AXES, EXPRESSION
 from scsw.biology.stages.change_point import NULL, Series, fit, order_probability, resampled
 from scsw.biology.stages.stage_design import design
-from scsw.biology.tables import AS_MEASURED, THINNED, benjamini_hochberg
+from scsw.biology.tables import (
+    AS_MEASURED,
+    THINNED,
+    benjamini_hochberg_once,
+    measured_unit,
+)
 
 # The order that is asked about, and its parts.
 ORDERS = (
@@ -71,7 +76,9 @@ def change_points(
                 fits[depth, source, axis] = series, list(own["donor_id"].astype(str))
     table = pd.DataFrame(rows)
     family = [table["depth"], table["source"].eq(EXPRESSION)]
-    table["q"] = table["p"].groupby(family).transform(benjamini_hochberg)
+    test = measured_unit(table["source"], "contribution").str.cat(table["axis"], sep="|")
+    families = table["p"].groupby(family)
+    table["q"] = pd.concat([benjamini_hochberg_once(p, test[p.index]) for _, p in families])
     found = table["q"] < statistics.alpha
     table.loc[table["status"].eq("tested"), "status"] = FLAT
     table.loc[found, "status"] = FOUND

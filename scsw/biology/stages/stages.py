@@ -24,7 +24,8 @@ from scsw.biology.tables import (
     STAGE_ORDER,
     STAGES,
     THINNED,
-    benjamini_hochberg,
+    benjamini_hochberg_once,
+    measured_unit,
     one_model,
     read_columns,
     typed,
@@ -68,6 +69,7 @@ def stages(
     ``contribution`` as measured, by class, on ``adnc``, or on ``braak`` where no donor has
     ``adnc``. q is Benjamini–Hochberg over all candidates and cell classes of one depth, stage
     and measure (cell types are a family of their own); the primary tests are one such family.
+    Candidates that share what is measured (`tables.measured_unit`) are one test.
 
     Parameters
     ----------
@@ -156,9 +158,14 @@ def stage_tests(
     if table.empty:
         return table
     table["_by_type"] = table["cell_type"].ne("all")
-    family = table.groupby(_FAMILY)["p"]
-    table["q"] = family.transform(benjamini_hochberg)
-    n_tests = family.transform("count").clip(lower=1)
+    table["_test"] = measured_unit(table["candidate_id"], table["measure"]).str.cat(
+        [table["cell_class"], table["cell_type"]], sep="|"
+    )
+    families = [own for _, own in table.groupby(_FAMILY)]
+    table["q"] = pd.concat([benjamini_hochberg_once(own["p"], own["_test"]) for own in families])
+    of_tested = table["_test"].where(table["p"].notna())
+    n_tests = of_tested.groupby([table[name] for name in _FAMILY]).transform("nunique")
+    n_tests = n_tests.clip(lower=1)
     table["detectable"] = _detectable(table, statistics.alpha / n_tests)
     return _with_survival(table, statistics.alpha)
 

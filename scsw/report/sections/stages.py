@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from scsw.biology.tables import POWER
+from scsw.biology.tables import POWER, measured_unit
 from scsw.report import words
 from scsw.report.donors import stage_name
 from scsw.report.tables import Tables
@@ -37,6 +37,7 @@ def numbers(t: Tables) -> dict[str, Any]:
             {f"{MEASURES[r.measure]} on {stage_name(r.stage)}" for r in primary.itertuples()}
         ),
         "n_primary_tested": len(primary_tested),
+        "n_primary_distinct": _n_distinct(primary_tested),
         "n_primary_passed": len(passed),
         "n_primary_survive": int((passed["survives_thinning"] == "yes").sum()),
         "n_other_tested": len(other),
@@ -70,6 +71,11 @@ def numbers(t: Tables) -> dict[str, Any]:
             for row in passed.head(NAMED).itertuples()
         ],
     }
+
+
+def _n_distinct(rows: pd.DataFrame) -> int:
+    unit = measured_unit(rows["candidate_id"], rows["measure"])
+    return len(rows.assign(unit=unit).drop_duplicates(["seed", "unit", "cell_class"]))
 
 
 def _quantile(rows: pd.DataFrame, share: float) -> float | None:
@@ -113,9 +119,15 @@ def _lost(n: dict[str, Any]) -> str:
 def _primary(n: dict[str, Any]) -> str:
     if not n["n_primary_tested"]:
         return "None of the primary tests could be made."
+    shared = ""
+    if n["n_primary_distinct"] < n["n_primary_tested"]:
+        shared = (
+            f"; {words.count(n['n_primary_distinct'])} distinct, since weights of one hidden unit "
+            "share their contribution"
+        )
     text = (
-        f"Of {words.several(n['n_primary_tested'], 'primary test')} ({words.listed(n['primary'])}),"
-        f" {words.count(n['n_primary_passed'])} pass q < {words.amount(n['alpha'])}"
+        f"Of {words.several(n['n_primary_tested'], 'primary test')} ({words.listed(n['primary'])}"
+        f"{shared}), {words.count(n['n_primary_passed'])} pass q < {words.amount(n['alpha'])}"
     )
     if n["n_primary_passed"]:
         text += f", of which {words.count(n['n_primary_survive'])} pass again on thinned cells"

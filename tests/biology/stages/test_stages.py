@@ -320,3 +320,22 @@ def test_several_regions_go_through_a_mixed_model(run, donor_scores, effects):
     assert (best["candidate_id"], best["n_regions"], best["n_donors"]) == ("c1", 2, 33)
     assert best["null"].startswith("mixed-model") and best["q"] < 1e-6
     assert set(table["status"]) <= {"tested", "not tested", "not converged"}
+
+
+def test_weights_of_one_hidden_unit_are_one_test(run, donor_scores, effects):
+    names = {"c1": "ffn_down.b0.r1.c5", "c2": "ffn_down.b0.r2.c5"}
+    scores = donor_scores.reset_index(drop=True)
+    first = scores["candidate_id"].eq("c1")
+    scores.loc[~first, ["contribution", "median_genes"]] = scores.loc[
+        first, ["contribution", "median_genes"]
+    ].to_numpy() * [-2, 1]
+    tables = [t.assign(candidate_id=t["candidate_id"].map(names)) for t in (scores, effects)]
+    table = run(*tables, candidates=list(names.values()))
+    primary = table[table["primary"] & table["status"].eq("tested")]
+    one, other = (primary[primary["candidate_id"].eq(name)] for name in names.values())
+    assert other["p"].to_numpy() == pytest.approx(one["p"].to_numpy())
+    expected = stats.false_discovery_control(one["p"])
+    for own in (one, other):
+        assert own["q"].to_numpy() == pytest.approx(expected)
+    needed = stats.t.isf(0.05 / len(one) / 2, one["df"]) + stats.t.ppf(0.8, one["df"])
+    assert one["detectable"].to_numpy() == pytest.approx(one["se"].to_numpy() * needed)
