@@ -15,6 +15,9 @@ import pandas as pd
 
 from scsw.errors import ScswError
 
+# By these, candidates.parquet is told from other tables.
+CANDIDATE = ("candidate_id", "family", "block", "row", "column")
+
 
 @contextlib.contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
@@ -62,21 +65,35 @@ def write_table(
             table.to_parquet(temporary, index=False)
 
 
-def read_table(path: str | Path) -> pd.DataFrame:
+def read_table(path: str | Path, needs: Sequence[str] = ()) -> pd.DataFrame:
     """Read a Parquet or TSV table.
+
+    Parameters
+    ----------
+    path
+        The file.
+    needs
+        Columns that it must have.
 
     Raises
     ------
     ScswError
-        If the file is missing or is not such a table.
+        If the file is missing, is not such a table, or lacks a column.
     """
     path = require(path)
     try:
-        return pd.read_csv(path, sep="\t") if path.suffix == ".tsv" else pd.read_parquet(path)
+        table = pd.read_csv(path, sep="\t") if path.suffix == ".tsv" else pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise ScswError(
             f"{path} cannot be read as a table: {error}", expected="a Parquet or TSV file"
         ) from error
+    if missing := [name for name in needs if name not in table]:
+        raise ScswError(
+            f"{path} lacks the columns {missing}",
+            expected="a table as docs/outputs.md describes it",
+            fix="check that the right file is given",
+        )
+    return table
 
 
 def stacked(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:

@@ -104,3 +104,10 @@ def test_a_step_that_cannot_write_says_so_before_it_works(tmp_path):
             pytest.fail("the step began")
     with recorded("step", tmp_path / "new" / "deep", inputs={}, parameters={}):
         assert not (tmp_path / "new").exists()  # looking writes nothing
+
+
+def test_a_table_that_lacks_what_is_read_is_told_apart(tmp_path):
+    write_table(pd.DataFrame({"donor": ["a"]}), tmp_path / "t.tsv")
+    assert len(read_table(tmp_path / "t.tsv", ["donor"]))
+    with pytest.raises(ScswError, match=r"t.tsv lacks the columns \['candidate_id'\]"):
+        read_table(tmp_path / "t.tsv", ["donor", "candidate_id"])

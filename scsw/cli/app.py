@@ -41,7 +41,7 @@ Settings = Annotated[
     typer.Option(help='Config file, or JSON such as \'{"search": {"max_candidates": 10}}\'.'),
 ]
 Arm = Annotated[str, typer.Option(help="Arm of the run, written into the tables.")]
-Seed = Annotated[int, typer.Option(help="Seed.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed.")]
 Column = Annotated[str | None, typer.Option(help="Column to read in place of the layout's own.")]
 Work = Annotated[
     Path | None, typer.Option(help="Folder for temporary files; by default beside the output.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scsw.errors import ScswError
+
 FIGURES = (
     "cohort",
     "quality_control",
@@ -85,4 +87,8 @@ def model_label(arm: str, seed: int) -> str:
 
 
 def _entry(config: dict[str, Any], cohort: str) -> dict[str, Any]:
-    return next(entry for entry in config["cohorts"] if entry["name"] == cohort)
+    for entry in config["cohorts"]:
+        if entry["name"] == cohort:
+            return entry
+    names = ", ".join(entry["name"] for entry in config["cohorts"])
+    raise ScswError(f"the config has no cohort {cohort!r}", expected=f"one of {names}")

@@ -408,9 +408,13 @@ def test_a_small_family_of_first_order_finds_alone(tuned, tmp_path):
     assert found["contribution"].isna().all() and found["spike_ratio"].notna().all()
 
 
-def test_a_shard_without_edits_is_refused(tuned, searched, tmp_path):
+@pytest.mark.parametrize(
+    ("shard", "message"), [(98, "holds no edits"), (99, "no shard 99 of 99"), (-1, "no shard -1")]
+)
+def test_a_shard_without_edits_is_refused(tuned, searched, tmp_path, shard, message):
+    """Python takes -1 for the last one, and 1 of 1 for all but the first group."""
     many = section_settings("prune", {**vars(PRUNE), "shards": 99})
-    with pytest.raises(ScswError, match="holds no edits"):
+    with pytest.raises(ScswError, match=message):
         prune(
             tuned.model,
             tuned.cohort,
@@ -419,9 +423,14 @@ def test_a_shard_without_edits_is_refused(tuned, searched, tmp_path):
             search=SEARCH,
             settings=many,
             compute=COMPUTE,
-            shard=98,
+            shard=shard,
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_real_arm_is_no_control(tmp_path):
+    with pytest.raises(ScswError, match="real is no control arm"):
+        judge_controls({"real": tmp_path}, tmp_path / "controls.parquet")
 
 
 def test_an_implant_that_was_missed_is_said(tmp_path):

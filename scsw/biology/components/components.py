@@ -24,7 +24,7 @@ from scsw.biology.components.component_scores import Spike, component_names, spi
 from scsw.biology.stages.thin import thinned
 from scsw.biology.tables import AS_MEASURED, THINNED
 from scsw.cohort.read import cohort_facts, read_cohort
-from scsw.files import read_table, require, write_table
+from scsw.files import CANDIDATE, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
@@ -91,7 +91,7 @@ def components(
         record["device"] = device_name(device)
         model = load_model(model_folder).to(device)
         cells = read_cohort(cohort, ["discovery", "test"], max_cells_per_donor)
-        spikes = spikes_seen(read_table(candidates), len(encoder_layers(model)))
+        spikes = spikes_seen(read_table(candidates, CANDIDATE), len(encoder_layers(model)))
         tables = component_tables(
             model,
             cells,

@@ -12,6 +12,7 @@ from scsw.biology.external.groups import bulk, nuclei
 from scsw.biology.external.one_group import tests_of
 from scsw.biology.ranking import VIEWS, leading_genes, ranked_genes, view_scores
 from scsw.biology.tables import GENE_SCORES, benjamini_hochberg, one_model, read_columns, typed
+from scsw.errors import ScswError
 from scsw.files import require, write_table
 from scsw.provenance import recorded
 
@@ -89,7 +90,7 @@ def external(
             )
             cohort = cohort or one_model(scores, listed)
             leading |= _leading(scores, listed, folder.name, enrich)
-        known = set(pd.read_csv(require(donors), sep="\t", dtype=str)["donor_id"])
+        known = set(_donors(donors))
         limits = {
             **{"min_people": min_test_donors, "donors_per_term": stages.donors_per_term},
             "matched_genes": matched_genes,
@@ -134,3 +135,11 @@ def _with_q(table: pd.DataFrame) -> pd.DataFrame:
     q = pd.concat([of_genes.transform(benjamini_hochberg), of_sets.transform(benjamini_hochberg)])
     order = ["seed", "candidate_id", "view", "external", "cell_class", "test", "p", "gene", "null"]
     return table.assign(q=q).sort_values(order, kind="stable")
+
+
+def _donors(path: str | Path) -> pd.Series:
+    """Return the donors' names, which may begin with zeros."""
+    table = pd.read_csv(require(path), sep="\t", dtype=str)
+    if "donor_id" not in table:
+        raise ScswError(f"{path} has no column donor_id", expected="donors.tsv of the cohort")
+    return table["donor_id"]

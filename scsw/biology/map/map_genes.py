@@ -10,7 +10,7 @@ from scsw.biology.map.gene_scores import gene_scores
 from scsw.biology.stages.axes import AXES_FILE
 from scsw.biology.stages.donor_tables import donor_tables
 from scsw.cohort.read import cohort_facts, read_cohort
-from scsw.files import read_table, require, write_table
+from scsw.files import CANDIDATE, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
@@ -82,7 +82,7 @@ def map_genes(
     ) as record:
         record["device"] = device_name(device)
         model = load_model(model_folder).to(device)
-        family = read_table(candidates)
+        family = read_table(candidates, CANDIDATE)
         cells = read_cohort(cohort, ["discovery", "test"], max_cells_per_donor)
         split = cells.obs["split"].astype(str)
         test = cells[split == "test"].copy()

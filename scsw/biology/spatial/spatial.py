@@ -18,7 +18,7 @@ from scsw.biology.spatial.tissue_tests import accuracy_rows, position_rows, stag
 from scsw.biology.tables import benjamini_hochberg, typed
 from scsw.cohort.h5ad import open_h5ad, read_columns
 from scsw.cohort.read import cohort_facts, read_cohort
-from scsw.files import read_json, read_table, require, write_table
+from scsw.files import CANDIDATE, read_json, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.resources import resource
 from scsw.scgpt.device import device_name, prepare
@@ -103,7 +103,7 @@ def spatial(
     ) as record:
         record["device"] = device_name(device)
         model = load_model(folder).to(device)
-        best = read_table(candidates).sort_values("rank").head(max_candidates)
+        best = read_table(candidates, CANDIDATE).sort_values("rank").head(max_candidates)
         run = _Run(folder, model, device, settings, stages, compute, min_test_donors)
         rows = run.rows(cohort, best, tissue)
         keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed, "spatial": name}

@@ -47,8 +47,11 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise _refused(path, error) from error
-    except (RuntimeError, EOFError, ValueError) as error:
-        raise ScswError(f"{path} is not a torch checkpoint: {str(error)[:200]}") from error
+    except (RuntimeError, EOFError, OSError, ValueError) as error:  # OSError: of a file cut short
+        raise ScswError(
+            f"{path} is not a torch checkpoint, or not all of one: {str(error)[:200]}",
+            fix="compare its size and sha256 with the source's, and download it again",
+        ) from error
     state = _own_names(_weights(content, path), path)
     _refuse_infinite(state, path)
     return state

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scsw.errors import ScswError
 from scsw.files import read_json, read_table, write_table
 from scsw.provenance import recorded
 
@@ -46,6 +47,10 @@ def judge_controls(
         Whether the run's cohorts are simulated; for the provenance.
     """
     out = Path(out)
+    if unknown := [arm for arm in arms if arm not in EXPECTATIONS]:
+        raise ScswError(
+            f"{', '.join(unknown)} is no control arm", expected="one of " + ", ".join(EXPECTATIONS)
+        )
     inputs = {arm: Path(folder) / "prune" / "verdicts.parquet" for arm, folder in arms.items()}
     with recorded(
         "controls", out.parent, inputs=inputs, parameters={"alpha": alpha}, simulated=simulated

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.errors import ScswError
-from scsw.files import read_json, read_table, require, write_table
+from scsw.files import CANDIDATE, read_json, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
@@ -71,6 +71,12 @@ def prune(
     shard
         Which of ``settings.shards`` to run.
     """
+    if not 0 <= shard < settings.shards:
+        raise ScswError(
+            f"there is no shard {shard} of {settings.shards}",
+            expected=f"a shard from 0 to {settings.shards - 1}",
+            fix="raise prune.shards or correct --shard",
+        )
     model_folder, cohort, out = require(model_folder), require(cohort), Path(out)
     tables = {
         name: require(Path(searched) / f"{name}.parquet")
@@ -95,8 +101,8 @@ def prune(
         if not groups:
             raise ScswError(
                 f"shard {shard} of {settings.shards} holds no edits",
-                expected=f"a shard from 0 to {settings.shards - 1}, and no more shards than groups",
-                fix="lower prune.shards or correct --shard",
+                expected="no more shards than groups of edits",
+                fix="lower prune.shards",
             )
         cells = read_cohort(cohort, ["test"], settings.max_cells_per_donor)
         tokenizer = cohort_tokenizer(cells, model_folder)
@@ -132,7 +138,8 @@ def all_edits(
     """
     weights = [layer.linear2.weight.detach().cpu().numpy() for layer in encoder_layers(model)]
     sizes = mean_hidden_sizes(tables["spikes"])
-    edits = planned_edits(weights, sizes, read_table(tables["candidates"]), settings, seed)
+    family = read_table(tables["candidates"], CANDIDATE)
+    edits = planned_edits(weights, sizes, family, settings, seed)
     thresholds = spike_ratio * site_medians(tables["spikes"])
     edits = [
         replace(edit, threshold=thresholds[edit.block]) if edit.mode == "restored" else edit

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.errors import ScswError
-from scsw.files import read_table, require, write_table
+from scsw.files import CANDIDATE, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
@@ -98,7 +98,7 @@ def quantize(
     ) as record:
         record["device"] = device_name(device)
         model = load_model(model_folder).to(device)
-        family = read_table(candidates)
+        family = read_table(candidates, CANDIDATE)
         ways = all_settings(model, family[family["family"] == "ffn_down"], settings, seed)
         cells = read_cohort(cohort, ["test"], settings.max_cells_per_donor)
         tokenizer = cohort_tokenizer(cells, model_folder)

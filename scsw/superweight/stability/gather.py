@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scsw.errors import ScswError
 from scsw.files import read_table, require, stacked, write_table
 from scsw.provenance import recorded
 from scsw.superweight.stability.profile_agreement import profile_agreement
@@ -88,6 +89,13 @@ def gather_cohort(
         "spike_ratio": spike_ratio,
         "seed": seed,
     }
+    cohorts = {name for path in sources["verdicts"] for name in read_table(path)["cohort"]}
+    if len(cohorts) > 1:
+        raise ScswError(
+            f"the folders are of several cohorts: {', '.join(sorted(cohorts))}",
+            expected="the models of one cohort",
+            fix="gather each cohort by itself; `scsw replicate` compares them",
+        )
     with recorded("gather", out, inputs=inputs, parameters=parameters, simulated=simulated):
         for name, paths in sources.items():
             write_table(stacked([read_table(path) for path in paths]), out / f"{name}.parquet")

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from scsw.cohort.read import cohort_facts, read_cohort
-from scsw.files import read_json, read_table, require, write_table
+from scsw.files import CANDIDATE, read_json, read_table, require, write_table
 from scsw.provenance import recorded
 from scsw.superweight.pruning.metric_summary import metric_summary
 from scsw.superweight.pruning.shards import check_complete, gather
@@ -82,7 +82,7 @@ def judge(
         simulated=facts["simulated"],
     ):
         effects = gather(shards)
-        family = read_table(candidates)
+        family = read_table(candidates, CANDIDATE)
         check_complete(effects, family, prune)
         frequencies = training_frequencies(cohort)
         run = JudgedRun(

@@ -306,6 +306,16 @@ def test_gather_writes_the_tables(folders, tmp_path):
     assert "profiles.parquet" in record and '"spike_ratio": 20.0' in record
 
 
+def test_models_of_two_cohorts_are_not_gathered(folders, tmp_path):
+    table = folders["real", 1] / "prune" / "verdicts.parquet"
+    write_table(read_table(table).assign(cohort="another"), table)
+    real = {seed: path for (arm, seed), path in folders.items() if arm == "real"}
+    rules = {"one_start": True, "checkpoint": True, "spike_ratio": RULE}
+    with pytest.raises(ScswError, match="of several cohorts: another, "):
+        gather_cohort(real, {}, tmp_path / "out", **rules)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_page_lists_the_same_columns():
     page = (Path(__file__).parents[3] / "docs" / "outputs.md").read_text(encoding="utf-8")
     for name, columns in {
