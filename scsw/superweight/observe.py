@@ -246,7 +246,7 @@ def by_cell(x: Tensor, real: Tensor, name: str) -> Tensor:
         return spread
     raise RuntimeError(
         f"{name} has the shape {tuple(x.shape)}, but the token mask {tuple(real.shape)}: tokens "
-        "cannot be told from padding"
+        "cannot be told from padding (expected: cells first; no experts that see some tokens only)"
     )
 
 
@@ -274,6 +274,8 @@ def linear(model: nn.Module, name: str) -> nn.Module:
         If there is none of this name, or its weight is not a matrix of real numbers that belongs
         to it, as in an adapter, a parametrisation, a quantised or an offloaded module.
     """
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError("the model is TorchScript, which runs no hooks: give it as it was before")
     try:
         module = model.get_submodule(name)
     except AttributeError as error:

@@ -254,6 +254,31 @@ def test_a_name_that_is_no_linear_module_is_refused(name):
         find(Model(), [DOWNS[0], DOWNS[0]])
 
 
+def test_torchscript_is_refused():
+    with pytest.raises(ValueError, match="TorchScript"):
+        find(torch.jit.trace(planted(), batches()[0]))
+
+
+class Experts(nn.Module):
+    """Each token goes to one of two experts."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.router, self.downs = nn.Linear(D, 2), nn.ModuleList(nn.Linear(D, D) for _ in "ab")
+
+    def forward(self, x):
+        chosen, out = self.router(x).argmax(-1), torch.zeros_like(x)
+        for number, down in enumerate(self.downs):
+            out[chosen == number] = down(x[chosen == number])
+        return out
+
+
+def test_experts_that_see_some_tokens_only_are_refused():
+    with pytest.raises(RuntimeError, match="no experts that see some tokens only"):
+        find(Experts(), ["downs.0", "downs.1"])
+
+
 def test_batches_in_another_order_each_time_are_refused():
     data = torch.cat(batches())
     loader = DataLoader(data, batch_size=3, shuffle=True)
