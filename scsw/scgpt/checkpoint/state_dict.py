@@ -105,7 +105,9 @@ def _weights(content: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _is_state(x: Any) -> bool:
-    return isinstance(x, dict) and all(torch.is_tensor(value) for value in x.values())
+    return isinstance(x, dict) and all(
+        isinstance(key, str) and torch.is_tensor(value) for key, value in x.items()
+    )
 
 
 def _prefix(state: dict[str, Tensor]) -> str | None:

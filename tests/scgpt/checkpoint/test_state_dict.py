@@ -57,6 +57,7 @@ def test_the_weights_get_their_own_names(tmp_path, content):
 REFUSED = {
     "several": ({"model": STATE, "ema": STATE}, "several state dicts: model, ema"),
     "another entry": ({"epoch": 3, "arch": "scGPT"}, "not a state dict; its entries are epoch"),
+    "no names": ({0: torch.zeros(1)}, "not a state dict; its entries are 0"),
     "two of one weight": (prefixed("module.") | STATE, "under several names"),
     "settings": (
         {"model": STATE, "args": argparse.Namespace(lr=1e-4)},
