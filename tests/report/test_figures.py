@@ -35,9 +35,11 @@ SHAPES = {
         ),
         studies=tuple(f"Study of brain bank number {i}" for i in range(9)),
     ),
-    "four cohorts": Shape(
-        seeds=(0, 1),
-        arms=(),
+    "four cohorts, five seeds": Shape(
+        seeds=(0, 1, 2, 3, 4),
+        arms=("pretrained", "untrained", "implanted_constant", "implanted_informative", "shuffled"),
+        type_names=tuple(f"Type {letter} with a name as long as some are" for letter in "ABCDEF"),
+        studies=tuple(f"Study of brain bank number {i}" for i in range(4)),
         cohorts=("sea_ad_middle_temporal", "sea_ad_dlpfc", "rosmap_prefrontal", "grubman_2019"),
     ),
     "nothing found": Shape(

@@ -272,6 +272,16 @@ def test_stage_tests_that_pass_are_named(tmp_path):
     assert "association, not a cause" in module.reading(numbers)[0]
 
 
+def test_covariates_left_out_for_one_reason_are_named_together(tmp_path):
+    tables, _, _ = told(tmp_path)
+    few, absent = "fewer than 10 donors per term", "missing for 2 donors"
+    reason = f"left out: age_death ({few}); pmi ({absent}); sex ({few})"
+    tables.stages["reason"] = reason
+    module = SECTIONS["stages"][1]
+    text = module.reading(module.numbers(tables))[1]
+    assert f"median genes, age death (left out: age death and sex ({few}); pmi ({absent}))" in text
+
+
 def test_biomarker_table_is_shown_in_its_own_order(tmp_path):
     tables, numbers, _ = told(tmp_path)
     assert isinstance(tables.biomarkers, pd.DataFrame)

@@ -25,7 +25,7 @@ def draw(t: Tables) -> Figure:
     _stacked(axes[0], cells, "cells")
     style.panel_letter(axes[0], "a", "Cells by type")
     _stacked(axes[1], donors, "donors")
-    style.panel_letter(axes[1], "b", "Donors by stage, sex and study")
+    style.panel_letter(axes[1], "b", "Donors by level")
     _losses(axes[2], genes)
     style.panel_letter(axes[2], "c", "Genes removed")
     _coverage(axes[3], t.coverage)

@@ -16,8 +16,8 @@ from scsw.report.tables import Tables
 PER_ROW = 3
 LISTED, GENES = 6, 4
 # Left edge of each column of the list, as a share of its width.
-COLUMNS = {"component": 0.0, "rise": 0.21, "leading genes": 0.29, "nearest AD axis": 0.55}
-COLUMNS |= {"stage": 0.79}
+COLUMNS = {"component": 0.0, "rise": 0.21, "leading genes": 0.29, "nearest AD axis": 0.545}
+COLUMNS |= {"stage": 0.8}
 
 
 def draw(t: Tables) -> Figure:

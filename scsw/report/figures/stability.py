@@ -127,7 +127,8 @@ def _counts(fig: Figure, place, t: Tables, models: pd.DataFrame) -> None:
 def _positions(
     fig: Figure, place, t: Tables, models: pd.DataFrame, shown: pd.DataFrame, n_all: int
 ) -> None:
-    widths = [max(len(models), 3), 2, 6]
+    n = max(len(models), 3)
+    widths = [n, max(2, (n + 6) / 6.5), 6]  # the names of two tokens need a part of the whole
     axes = place.subgridspec(1, 3, width_ratios=widths, wspace=0.05).subplots(sharey=True)
     by_model, by_token, by_group = axes
     keys = ["start", "block", "site", "channel"]

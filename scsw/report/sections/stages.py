@@ -163,10 +163,10 @@ def _adjusted(n: dict[str, Any]) -> str:
     if not n["adjustments"]:
         return ""
     used = n["adjustments"][0]
-    names = used["covariates"].replace("+", ", ") or "nothing"
+    names = used["covariates"].replace("+", ", ").replace("_", " ") or "nothing"
     text = f"Primary slopes are adjusted for {names}"
     if used["reason"]:
-        text += f" ({used['reason']})"
+        text += f" ({_left_out(used['reason'])})"
     if used["n"] < n["n_primary_tested"]:
         text += f" in {words.count(used['n'])} of the tests, and the rest as their rows say"
     if n["n_age_censored"]:
@@ -175,3 +175,12 @@ def _adjusted(n: dict[str, Any]) -> str:
             "alone and enters as that"
         )
     return text + "."
+
+
+def _left_out(reason: str) -> str:
+    """Name the covariates that are left out for one reason together."""
+    names: dict[str, list[str]] = {}
+    for part in reason.removeprefix("left out: ").split("; "):
+        name, _, why = part.partition(" (")
+        names.setdefault(why, []).append(name.replace("_", " "))
+    return "left out: " + "; ".join(f"{words.listed(x)} ({why}" for why, x in names.items())
