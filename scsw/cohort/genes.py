@@ -112,6 +112,12 @@ def gene_frame(
         If a gene has neither name.
     """
     given = [names for names in (symbols, ensembl_ids) if names is not None]
+    if not given:
+        raise ScswError(
+            f"{where} names its genes by numbers alone",
+            expected="gene symbols or Ensembl ids as its index, or in a column such as gene_name",
+            fix="set adata.var_names to the gene names before the file is written",
+        )
     blank = pd.Series([""] * len(given[0]), dtype=object)
     symbol = blank if symbols is None else _texts(symbols)
     ids = blank if ensembl_ids is None else without_version(_texts(ensembl_ids))

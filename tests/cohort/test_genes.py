@@ -12,9 +12,11 @@ from scsw.cohort.genes import (
     ensembl_id_by_symbol,
     former_symbol_by_ensembl_id,
     gene_by_name,
+    gene_frame,
     genes_named,
     symbol_by_ensembl_id,
 )
+from scsw.errors import ScswError
 from scsw.resources import resource
 
 RESOURCES = Path(__file__).parents[2] / "resources"
@@ -143,3 +145,9 @@ def test_rules_of_the_former_symbols():
     former = {"ENSG1": "OLD", "ENSG2": "KEPT", "ENSG3": "NEW", "ENSG4": "TWIN", "ENSG5": "TWIN"}
     table = builder()["former_symbols"](gene_table, former)
     assert table.to_numpy().tolist() == [["ENSG1", "OLD"]]
+
+
+def test_genes_that_are_numbers_alone_are_refused():
+    """As ``var_names`` are where a matrix was wrapped into an AnnData without its genes."""
+    with pytest.raises(ScswError, match=r"names its genes by numbers alone.*var_names"):
+        gene_frame(None, None, "var of x.h5ad")
