@@ -433,6 +433,18 @@ def test_the_real_arm_is_no_control(tmp_path):
         judge_controls({"real": tmp_path}, tmp_path / "controls.parquet")
 
 
+@pytest.mark.parametrize(("arm", "passed"), [("untrained", None), ("implanted_constant", False)])
+def test_an_arm_without_a_candidate_has_a_row(tmp_path, arm, passed):
+    sealed = {"kind": arm, "block": 1, "row": 2, "column": 3}
+    folder = arm_folder(tmp_path / "x", arm, [{"candidate_id": "a", "verdict": ""}], sealed)
+    path = folder / "prune" / "verdicts.parquet"
+    write_table(read_table(path).iloc[:0], path)
+    judge_controls({arm: folder}, tmp_path / "controls.parquet")
+    row = read_table(tmp_path / "controls.parquet").iloc[0]
+    assert (row["cohort"], row["seed"], row["n_causal"]) == ("x", 0, 0)
+    assert (None if pd.isna(row["passed"]) else bool(row["passed"])) == passed
+
+
 def test_an_implant_that_was_missed_is_said(tmp_path):
     sealed = {"kind": "implanted_constant", "block": 1, "row": 9, "column": 9}
     rows = [{"candidate_id": "ffn_down.b1.r2.c3", "verdict": "causal, constant"}]

@@ -65,10 +65,14 @@ def judge_controls(
 def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
     """Compare one arm's verdicts with what they must be."""
     verdicts = read_table(folder / "prune" / "verdicts.parquet")
+    if verdicts.empty:
+        cohort, seed = folder.parent.parent.name, int(folder.name)
+    else:
+        cohort, seed = verdicts[["cohort", "seed"]].iloc[0]
     row = {
-        "cohort": verdicts["cohort"].iloc[0],
+        "cohort": cohort,
         "arm": arm,
-        "seed": verdicts["seed"].iloc[0],
+        "seed": seed,
         "expectation": EXPECTATIONS[arm],
         "candidate_id": "",
         "verdict": "",
@@ -77,6 +81,8 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
     n_masked = int((verdicts["verdict"] == "masked pair").sum())
     if arm.startswith("implanted"):
         return row | _judge_implant(verdicts, read_json(folder / "implant" / "sealed.json"))
+    if verdicts.empty:
+        return row | {"passed": None, "outcome": "the search found no candidate"}
     if (verdicts["verdict"] == "not assessable").all():
         return row | {"passed": None, "outcome": verdicts["reason"].iloc[0]}
     if arm == "pretrained":
