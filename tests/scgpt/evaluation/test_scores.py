@@ -37,9 +37,17 @@ def test_scores_of_all_types(cells):
     assert found["brier"] == pytest.approx(by_type.sum())
 
 
+def test_a_type_of_one_cell_counts_as_much_as_another():
+    found = classification(np.array([0, 0, 0, 1]), np.eye(2)[[0, 0, 0, 0]])
+    assert found["balanced_accuracy"] == 0.5 and found["accuracy"] == 0.75
+
+
 def test_the_calibration_error_is_that_of_fifteen_bins(cells):
-    truth, probabilities = cells
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == truth
+    _, probabilities = cells
+    # Too certain in one bin and too modest in the next, so that other bins give another error.
+    confidence, given = probabilities.max(1), probabilities.argmax(1)
+    truth = np.where((confidence * 15).astype(int) % 2, given, (given + 1) % 5)
+    right = given == truth
     n, edges, _ = binned_statistic(confidence, right, "count", bins=15, range=(0, 1))
     assert len(edges) == 16
     sums = [

@@ -1,13 +1,16 @@
 """Verdicts from made-up effects, one rule at a time."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
+from scsw.superweight.verdict.matched_controls import RIVALS, SETS, Comparison
 from scsw.superweight.verdict.statistics import rank_p
+from scsw.superweight.verdict.verdict_rules import verdict
 from scsw.superweight.verdict.verdicts import floor_gaps, needed_effect, verdict_tables
 from tests.superweight.verdict.made_up_effects import QUIET, candidates, effects, run
 
@@ -230,3 +233,26 @@ def test_the_floor_is_that_of_the_training_frequencies():
     found = floor_gaps(table, pd.Series({"A": 0.25, "B": 0.75}))
     assert found.to_numpy() == pytest.approx(-math.log(0.25) - 0.5)
     assert len(found) == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "against", "expected"),
+    [
+        ({}, {}, "causal, informative"),
+        ({"q": 0.05}, {}, "causal, informative"),  # at the level, as in Benjamini and Hochberg
+        ({"effect_low": 0.1}, {}, "not causal"),
+        ({}, {"max": 0.5}, "not causal"),
+        ({}, {"low": 0.0}, "not causal"),
+        ({"unrestored_low": 0.0}, {}, "causal, constant"),
+        ({"effect_mean_nll": 0.1}, {}, "causal, constant"),  # 80 % is enough
+    ],
+)
+def test_what_is_equal_is_not_more(change, against, expected):
+    row = {"effect_nll": 0.5, "effect_low": 0.4, "effect_mean_nll": 0.4, "unrestored_low": 0.3}
+    row |= {"floor_nll": 0.0, "min_effect": 0.1, "q": 0.01, "unresolved": False} | change
+    beyond = {"n": 5, "mean": 0.1, "max": 0.2, "low": 0.2, "detectable": 0.3}
+    matched = dict.fromkeys(SETS, Comparison(**beyond | against))
+    assert verdict(SimpleNamespace(**row), matched, run())[0] == expected
+    if "low" in against:
+        matched |= dict.fromkeys(RIVALS, Comparison(**beyond))  # noise alone
+        assert verdict(SimpleNamespace(**row), matched, run())[0] == expected
