@@ -33,7 +33,7 @@ def cap_at_random(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
         Which cells are kept; bool, shape (cells,).
     """
     keep = np.ones(len(obs), bool)
-    for donor, rows in _rows_by(obs, "donor_id").items():
+    for donor, rows in _rows_by_donor(obs).items():
         if len(rows) > cap:
             keep[rows] = False
             keep[generator(seed, "cap", donor).choice(rows, cap, replace=False)] = True
@@ -59,7 +59,7 @@ def cap_each_type(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
     """
     keep = np.ones(len(obs), bool)
     types = obs["cell_type"].to_numpy()
-    for donor, rows in _rows_by(obs, "donor_id").items():
+    for donor, rows in _rows_by_donor(obs).items():
         for name in sorted(set(types[rows])):
             cells = rows[types[rows] == name]
             if len(cells) > cap:
@@ -93,7 +93,7 @@ def cap_rare_first(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
     frequency = obs["cell_type"].value_counts()
     rarest_first = sorted(frequency.index, key=lambda name: (frequency[name], name))
     keep = np.ones(len(obs), bool)
-    for donor, rows in _rows_by(obs, "donor_id").items():
+    for donor, rows in _rows_by_donor(obs).items():
         if len(rows) <= cap:
             continue
         keep[rows] = False
@@ -108,9 +108,9 @@ def cap_rare_first(obs: pd.DataFrame, cap: int, seed: int) -> np.ndarray:
     return keep
 
 
-def _rows_by(obs: pd.DataFrame, column: str) -> dict[str, np.ndarray]:
-    """Return the row numbers of each group, groups by name, rows by ``cell_id``."""
+def _rows_by_donor(obs: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the row numbers of each donor, donors by name, rows by ``cell_id``."""
     order = np.argsort(obs["cell_id"].to_numpy(), kind="stable")
-    names = obs[column].astype(object).to_numpy()[order]
+    names = obs["donor_id"].astype(object).to_numpy()[order]
     groups = pd.Series(order).groupby(names, sort=True)
     return {name: rows.to_numpy() for name, rows in groups}

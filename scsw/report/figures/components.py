@@ -25,7 +25,7 @@ def draw(t: Tables) -> Figure:
     seeds = [seed for seed in t.seeds if (t.components["seed"] == seed).any()]
     if not seeds:
         return style.placard("No component was measured.")
-    tables = {seed: component_table(t.components, seed, "effect_nll") for seed in seeds}
+    tables = {seed: effect_table(t.components, seed) for seed in seeds}
     across, down = min(len(seeds), PER_ROW), -(-len(seeds) // PER_ROW)
     panel = max(40, 24 + style.ROW * 1.2 * max(len(table) for table in tables.values()))
     below = 10 + style.ROW * 1.3 * (LISTED + 1)
@@ -52,10 +52,10 @@ def draw(t: Tables) -> Figure:
     return fig
 
 
-def component_table(components: pd.DataFrame, seed: int, value: str) -> pd.DataFrame:
-    """Return one value per block (rows) and component (columns, heads in order, then MLP)."""
+def effect_table(components: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Return the effect per block (rows) and component (columns, heads in order, then MLP)."""
     mine = components[components["seed"] == seed]
-    wide = mine.pivot(index="block", columns="component", values=value)
+    wide = mine.pivot(index="block", columns="component", values="effect_nll")
     heads = sorted((n for n in wide.columns if n.startswith("head")), key=lambda n: int(n[4:]))
     return wide[[*heads, *sorted(set(wide.columns) - set(heads))]].sort_index()
 

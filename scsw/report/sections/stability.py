@@ -116,8 +116,7 @@ def _models(n: dict[str, Any]) -> str:
         return text + _hidden(n)
     tuned = n["tuned"]
     text = (
-        f"Inside the blocks, the fine-tuned {_noun(n['n_models'], 'model')} "
-        f"{'has' if n['n_models'] == 1 else 'have'} "
+        f"Inside the blocks, the fine-tuned {'model has' if n['n_models'] == 1 else 'models have'} "
         f"{words.several(tuned['n_spikes'], 'spiking position')} of at least {rule}, counted in "
         f"each model: {words.count(tuned['n_inherited'])} inherited from the start and "
         f"{words.count(tuned['n_acquired'])} acquired in fine-tuning. "
@@ -221,10 +220,6 @@ def _profiles(n: dict[str, Any]) -> str:
     if n["comparable"]:
         text += " As the models share a start, they may have inherited what they agree on."
     return text
-
-
-def _noun(n: int, noun: str) -> str:
-    return noun if n == 1 else noun + "s"
 
 
 def _were(n: int) -> str:
