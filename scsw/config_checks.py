@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,7 +81,7 @@ def _check_model(config: dict[str, Any]) -> None:
 
 
 def check_training(settings: SimpleNamespace, compute: SimpleNamespace) -> None:
-    """Raise a `ScswError` for options of fine-tuning that cannot go together.
+    """Raise a `ScswError` for options of fine-tuning that cannot go together, or not here.
 
     Parameters
     ----------
@@ -103,6 +104,16 @@ def check_training(settings: SimpleNamespace, compute: SimpleNamespace) -> None:
             expected="one of them: adapters freeze embeddings and encoder blocks themselves",
         )
     _check_batch(settings, compute)
+    _check_extra(settings.tensorboard, "tensorboard", "finetune.tensorboard is true")
+    _check_extra(settings.lora_rank is not None, "peft", "finetune.lora_rank is given", "lora")
+
+
+def _check_extra(wanted: bool, package: str, why: str, extra: str = "") -> None:
+    if wanted and importlib.util.find_spec(package) is None:
+        raise ScswError(
+            f"{why}, but the package `{package}` is not installed",
+            fix=f"pip install 'scsw[{extra or package}]'",
+        )
 
 
 def check_freezing(settings: SimpleNamespace, n_blocks: int) -> None:

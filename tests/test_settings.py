@@ -74,6 +74,12 @@ def test_a_wrong_config_is_one_message_that_names_the_place(change, text):
     assert text in str(error.value)
 
 
+def test_an_extra_that_is_missing_shows_before_the_first_job(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ScswError, match=r"pip install 'scsw\[lora\]'"):
+        validate_config(config(finetune={"lora_rank": 4}))
+
+
 def test_controls_suffice_exactly_at_the_bound():
     for n, m in ((199, 10), (399, 20)):
         validate_config(config(prune={"n_controls": n}, search={"max_candidates": m}))

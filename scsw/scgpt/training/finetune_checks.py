@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,8 +27,6 @@ def check(settings: SimpleNamespace, compute: SimpleNamespace, args: dict[str, A
     check_training(settings, compute)
     check_freezing(settings, args["nlayers"])
     _check_gpus(compute)
-    _check_extra(settings.tensorboard, "tensorboard", "finetune.tensorboard is true")
-    _check_extra(settings.lora_rank is not None, "peft", "finetune.lora_rank is given", "lora")
 
 
 def check_starting_folder(start: Path) -> None:
@@ -77,12 +74,4 @@ def _check_gpus(compute: SimpleNamespace) -> None:
         raise ScswError(
             f"compute.devices is {compute.devices}, but torch sees {found} GPU(s)",
             fix="ask the cluster for more GPUs, or lower compute.devices",
-        )
-
-
-def _check_extra(wanted: bool, package: str, why: str, extra: str = "") -> None:
-    if wanted and importlib.util.find_spec(package) is None:
-        raise ScswError(
-            f"{why}, but the package `{package}` is not installed",
-            fix=f"pip install 'scsw[{extra or package}]'",
         )
