@@ -40,7 +40,7 @@ N_GENES, WIDTH, SIZE = 150, 160, 40
 SPIKE = at_tokens.Spike("ffn_down.b0.r3.c5", "spike", 0, 3, "mlp_out")
 FAMILY = pd.DataFrame(
     {"candidate_id": [SPIKE.candidate_id], "found_by": "spike", "block": 0, "row": 3}
-    | {"site": "mlp_out", "rank": 1}
+    | {"site": "mlp_out", "rank": 1, "family": "ffn_down", "column": 5}
 )
 
 

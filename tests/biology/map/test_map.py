@@ -43,7 +43,9 @@ def candidates(*places):
         {"candidate_id": f"ffn_down.b{b}.r{r}.c{c}", "block": b, "row": r, "column": c, "weight": w}
         for b, r, c, w in places
     ]
-    return pd.DataFrame(rows).assign(mean_hidden=0.0, rank=range(1, len(rows) + 1))
+    return pd.DataFrame(rows).assign(
+        family="ffn_down", mean_hidden=0.0, rank=range(1, len(rows) + 1)
+    )
 
 
 def test_donors_are_averaged_over_their_cells(parts):

@@ -28,7 +28,9 @@ PLACE = (2, 4, DEAD)
 
 
 def family_of(places):
-    return pd.DataFrame(places, columns=["block", "row", "column"]).assign(family="ffn_down")
+    table = pd.DataFrame(places, columns=["block", "row", "column"])
+    names = [f"ffn_down.b{block}.r{row}.c{column}" for block, row, column in places]
+    return table.assign(family="ffn_down", candidate_id=names)
 
 
 @pytest.fixture(scope="module")
