@@ -27,7 +27,7 @@ from tests.report.stability_tables import stability_tables
 
 FOUND = (
     "found at rank 1; causal, constant: q = 0.006, lower donor bound 0.48 nats; its mean "
-    "contribution restores 98%: it acts as a bias"
+    "contribution restores 98 %: it acts as a bias"
 )
 
 

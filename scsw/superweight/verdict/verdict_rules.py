@@ -49,22 +49,20 @@ def verdict(row, matched: dict[str, Comparison], run: JudgedRun) -> tuple[str, s
             return failed
     restored = restored_share(row)
     base = f"q = {row.q:.3g}, lower donor bound {row.effect_low:.3g} nats"
+    if restored < 0:
+        base += "; its mean contribution restores nothing and does more harm than zeroing it"
+    else:
+        base += f"; its mean contribution restores {100 * restored:.0f} %"
     if restored >= RESTORED_SHARE:
-        return (
-            "causal, constant",
-            f"{base}; its mean contribution restores {restored:.0%}: it acts as a bias",
-        )
+        return "causal, constant", f"{base}: it acts as a bias"
     if not row.unrestored_low > 0:
         return (
             "causal, constant",
-            f"{base}; its mean contribution restores {restored:.0%}, and that this is less than "
-            f"{RESTORED_SHARE:.0%} is not sure over donors (lower bound of the difference "
-            f"{row.unrestored_low:.3g} nats): it is not shown to be more than a bias",
+            f"{base}, and that this is less than {100 * RESTORED_SHARE:.0f} % is not sure over "
+            f"donors (lower bound of the difference {row.unrestored_low:.3g} nats): it is not "
+            "shown to be more than a bias",
         )
-    return (
-        "causal, informative",
-        f"{base}; its mean contribution restores only {restored:.0%}",
-    )
+    return "causal, informative", base
 
 
 def restored_share(row) -> float:
