@@ -12,7 +12,7 @@ BENCHMARKS = [
     ["mixing"],
     ["search", "--cpu"],
 ]
-ON_A_GPU = [["model"], ["search"], ["gpu_chain"], ["gpu_chain", "--full"]]
+ON_A_GPU = [["model"], ["search"], ["gpu_chain"], ["gpu_chain", "--full"], ["components"]]
 ON_TWO = [["model", "--gpus", "2"]]
 
 n_gpus = torch.cuda.device_count()
