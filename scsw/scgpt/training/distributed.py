@@ -198,6 +198,8 @@ def _member(
     given: dict[str, Any],
 ) -> None:
     """Be one of the processes."""
+    # Back to the platform's: locks of a spawned process would be told to leak as it ends below.
+    multiprocessing.set_start_method(None, force=True)
     for each in (signal.SIGTERM, signal.SIGINT):  # the process that launched this one passes it on
         signal.signal(each, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

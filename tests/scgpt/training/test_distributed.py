@@ -150,6 +150,17 @@ def test_one_that_fails_ends_all_with_its_message(how, kind, message):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere locks have names that leak")
+def test_processes_that_end_leave_no_word_of_leaks():
+    program = (
+        "from scsw.scgpt.training.distributed import launch\n"
+        "from tests.scgpt.training.two_processes import locking\n"
+        "launch(locking, 2, False)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_sums_rows_and_gradients(tmp_path):
     launch(adding, 2, False, folder=tmp_path)
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))

@@ -1,6 +1,7 @@
 """What each of two processes does; new processes import this file alone, which must be quick."""
 
 import json
+import multiprocessing
 import os
 import signal
 
@@ -17,6 +18,11 @@ def failing(processes, *, how):
             raise ScswError("a mistake", fix="mend it")
         raise ZeroDivisionError("broken on purpose")
     processes.wait()  # for one who never comes
+
+
+def locking(processes):
+    global lock
+    lock = multiprocessing.RLock()  # kept to the end, as tqdm keeps one
 
 
 def adding(processes, *, folder):
