@@ -8,6 +8,8 @@ from scsw.scgpt.init import init
 from scsw.scgpt.model import load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.settings import section_settings
+from scsw.superweight.search.search import search
+from tests.superweight.steps import SEARCH, prune_shard
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
 
@@ -30,3 +32,20 @@ def tuned(tmp_path_factory):
         tokenizer=cohort_tokenizer(test, folder / "model"),
         cells=test,
     )
+
+
+@pytest.fixture(scope="session")
+def searched(tuned, tmp_path_factory):
+    """Return the folder of its search."""
+    out = tmp_path_factory.mktemp("search")
+    search(tuned.model, tuned.cohort, out, settings=SEARCH, compute=COMPUTE)
+    return out
+
+
+@pytest.fixture(scope="session")
+def pruned(tuned, searched, tmp_path_factory):
+    """Return the folder of its two shards of effects."""
+    out = tmp_path_factory.mktemp("prune")
+    for shard in range(2):
+        prune_shard(tuned, searched, out / f"{shard}.parquet", shard=shard)
+    return out
