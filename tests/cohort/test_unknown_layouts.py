@@ -1,0 +1,57 @@
+"""A file that no reader knows, or the wrong one is asked for, ends in one message that helps."""
+
+import pytest
+
+from tests.cohort.malformed import (
+    ROSMAP,
+    Case,
+    bad_text,
+    check_refusal,
+    drop_obs,
+    legacy_obs,
+    not_hdf5,
+    truncate,
+)
+
+
+def only_a_readme(folder):
+    for file in list(folder.iterdir()):
+        file.unlink()
+    (folder / "README.txt").write_text("moved")
+
+
+def two_sources(a):
+    a.obs["donor_id"], a.obs["suspension_type"] = a.obs["Donor ID"], "nucleus"
+
+
+CASES = [
+    Case("nothing at the path", "sea_ad", "nowhere does not exist", source="auto",
+         options={"path": "nowhere"}),
+    Case("no known columns", "sea_ad",
+         r"an h5ad file with obs columns .*layers UMIs, which is no known layout.*sea_ad: an h5ad"
+         ".*--donor-column and --cell-type-column",
+         edit=drop_obs("Donor ID"), source="auto"),
+    Case("two sources", "sea_ad", r"looks like several sources \(cellxgene: .*; sea_ad: .*--source",
+         edit=two_sources, source="auto"),
+    Case("truncated, source unknown", "sea_ad", "cannot be opened as HDF5.*compare its size",
+         damage=truncate, source="auto"),
+    Case("no HDF5, source unknown", "sea_ad", "does not begin as such a file", damage=not_hdf5,
+         source="auto"),
+    Case("legacy obs, source unknown", "sea_ad", "anndata release of its own time",
+         damage=legacy_obs, source="auto"),
+    Case("barcodes no UTF-8, source unknown", "sea_ad", "var of .* cannot be read: .*utf-8",
+         damage=bad_text("var"), source="auto"),
+    Case("folder of something else", ROSMAP,
+         "is a folder with README.txt, which is no known layout", damage=only_a_readme,
+         source="auto"),
+    Case("an h5ad of another family", "sea_ad",
+         "h5ad file with obs columns .*which is no known layout of 'rosmap'", source="rosmap"),
+    Case("a folder for an h5ad", ROSMAP, "is a folder.*an h5ad file", source="cellxgene"),
+    Case("a folder without h5ad files", ROSMAP, "holds no h5ad file", source="sea_ad"),
+    Case("a file for a folder", "sea_ad", "is not a folder.*Mathys 2019", source=ROSMAP),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.layout}: {case.name}")
+def test_message_helps_and_nothing_stays(case, tmp_path):
+    check_refusal(case, tmp_path)
