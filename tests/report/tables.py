@@ -20,7 +20,8 @@ from scsw.report.names import AD_GENES
 from scsw.report.planted import planted_genes
 from scsw.settings import validate_config
 from tests.report.external_tables import external_table
-from tests.report.model_tables import SETS, model_tables
+from tests.report.gene_tables import SETS
+from tests.report.model_tables import model_tables
 from tests.report.shape import CLASSES, Shape
 from tests.report.spatial_tables import spatial_table
 from tests.report.stability_tables import stability_tables
