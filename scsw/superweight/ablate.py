@@ -53,7 +53,8 @@ def ablate(
         `find_candidates` returns (``parameter`` and ``mean_input`` where it has them).
     mode
         ``zero``; ``mean``, which sets the weight to zero and adds its mean contribution, weight ×
-        mean input, to the bias; or a number, by which the weight is multiplied.
+        mean input, to the bias (an ``nn.Linear`` without one has one meanwhile); or a number, by
+        which the weight is multiplied.
 
     Yields
     ------
@@ -74,8 +75,11 @@ def ablate(
         for module in touched.values()
         for parameter in module.parameters(recurse=False)
     ]
+    without_bias = [module for module in touched.values() if mode == "mean" and _can_have(module)]
     try:
         with torch.no_grad():
+            for module in without_bias:
+                module.bias = nn.Parameter(module.weight.new_zeros(module.out_features))
             for edit in edits:
                 _apply(touched[edit.module], edit, mode)
         torch.clear_autocast_cache()  # it holds the weights as they were
@@ -84,7 +88,14 @@ def ablate(
         with torch.no_grad():
             for parameter, original in originals:
                 parameter.copy_(original)
+        for module in without_bias:
+            module.bias = None
         torch.clear_autocast_cache()
+
+
+def _can_have(module: nn.Module) -> bool:
+    """Tell whether a module has no bias, and would add one."""
+    return isinstance(module, nn.Linear) and module.bias is None
 
 
 def place_of(module: nn.Module, parameter: str, row: int | None, column: int | None) -> tuple:
@@ -126,7 +137,8 @@ def _check(model: nn.Module, edit: WeightEdit, mode: str | float) -> None:
             raise ValueError(f"the model has no {edit}: {axis}s are numbered 0 to {size - 1}")
     if mode == "mean":
         mean_input = edit.mean_input is not None and edit.column is not None
-        if not mean_input or getattr(module, "bias", None) is None:
+        biased = getattr(module, "bias", None) is not None or _can_have(module)
+        if not mean_input or not biased:
             raise ValueError(
                 f"{edit} cannot be replaced by its mean: that needs a column, its mean input and a "
                 "module with a bias"

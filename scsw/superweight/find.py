@@ -8,7 +8,8 @@ the sum that it makes, not by matching the positions of input and output spikes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from scsw.superweight.split_sums import split_sums
 
 COLUMNS = (
     "module block row column weight weight_z site spike_ratio hidden_ratio contribution "
-    "residual_share found_by iteration batch cell token"
+    "residual_share mean_input found_by iteration batch cell token"
 ).split()
 
 
@@ -56,7 +57,8 @@ def find_candidates(
     model
         Any module; it is run in eval mode. Afterwards it is bit-identical, and in its own mode.
     batches
-        Batches of cells; an iterator that can be walked only once is kept in memory.
+        Batches of cells, the same each time; an iterator that can be walked only once is kept in
+        memory.
     down_projections
         Names of linear modules (``torch.nn.Linear`` or Hugging Face's ``Conv1D``), each of which a
         forward pass runs once; ``block`` is the position in this list.
@@ -73,7 +75,7 @@ def find_candidates(
     min_share, max_iterations, max_candidates
         See above; the rounds end after `max_iterations` at the latest.
     first
-        What the first round sees, if `observe` was called already.
+        What the first round sees, if `observe` was called already, with moments.
 
     Returns
     -------
@@ -81,9 +83,10 @@ def find_candidates(
         ``module, block, row, column`` (output and input channel), ``weight, weight_z`` (its value,
         also in standard deviations of its tensor), ``site`` (``mlp_out`` or ``pre_norm2``),
         ``spike_ratio, hidden_ratio`` (of its row at the site, of its column at the input),
-        ``contribution`` (signed: w·h / (|residual| + |bias| + Σ|w·h|)), ``residual_share,
-        found_by`` (``spike`` or ``below_rule``), ``iteration``, and where the spike was seen:
-        ``batch, cell, token``.
+        ``contribution`` (signed: w·h / (|residual| + |bias| + Σ|w·h|)), ``residual_share``,
+        ``mean_input`` (mean of h over real tokens, which `ablate` needs for ``mean``), ``found_by``
+        (``spike`` or ``below_rule``), ``iteration``, and where the spike was seen: ``batch, cell,
+        token``.
 
     Raises
     ------
@@ -91,15 +94,21 @@ def find_candidates(
         If a module was not seen to run once for every batch, as behind a fused path, so that spikes
         could be missed.
     ValueError
-        If there are no batches or they come in another order each time, activations are not finite,
-        or a name is not that of a linear module with a weight of its own.
+        If there are no batches or they come in another order each time, no token is real,
+        activations are not finite, or a name is not that of a linear module with a weight of its
+        own.
     """
     batches = _walkable(batches)
+    down_projections = _names(down_projections)
     layers = [linear(model, name) for name in down_projections]
-    if len(set(down_projections)) < len(layers):
+    if len(set(layers)) < len(layers):
         raise ValueError("down_projections names a module twice")
+    walk = batches
     if sums is None:
-        sums = sums_of(model, batches, down_projections, forward)
+        # The first round goes on in the same walk, so that it sees this batch too.
+        walk = iter(batches)
+        head = list(islice(walk, 1))
+        sums, walk = sums_of(model, head, down_projections, forward), chain(head, walk)
     found: list[dict] = []
     removed: list[tuple] = []
     for iteration in range(1, max_iterations + 1):
@@ -107,8 +116,19 @@ def find_candidates(
             seen = first
             if iteration > 1 or seen is None:
                 seen = observe(
-                    model, batches, down_projections, sums, forward=forward, token_mask=token_mask
+                    model,
+                    walk if iteration == 1 else batches,
+                    down_projections,
+                    sums,
+                    forward=forward,
+                    token_mask=token_mask,
+                    moments=iteration == 1,
                 )
+            if iteration == 1:
+                n_cells = len(seen.places)
+                means = [seen.sites[f"{b}.{HIDDEN}"].mean() for b in range(len(layers))]
+            if len(seen.places) != n_cells:
+                raise ValueError("the batches hold other cells each time: give a list of them")
             rows = [
                 row | {"module": down_projections[block], "iteration": iteration}
                 for block, layer in enumerate(layers)
@@ -122,7 +142,9 @@ def find_candidates(
         if not spiking:
             break
         removed += [(row["module"], row["row"], row["column"]) for row in spiking]
-    return _best_first(found, layers, max_candidates)
+    table = _best_first(found, layers, max_candidates)
+    inputs = zip(table["block"], table["column"], strict=True)
+    return table.assign(mean_input=np.array([means[b][c] for b, c in inputs], float))
 
 
 def is_spike(found: Any, spike_ratio: float, min_share: float) -> Any:
@@ -145,7 +167,18 @@ def sums_of(
     raise ValueError("there are no batches to search")
 
 
+def _names(down_projections: Iterable[str]) -> list[str]:
+    if isinstance(down_projections, str):
+        raise ValueError(f"down_projections is the name {down_projections!r}: give a list of names")
+    names = list(down_projections)
+    if not names:
+        raise ValueError("down_projections names no module, so that nothing could be found")
+    return names
+
+
 def _walkable(batches: Iterable) -> Iterable:
+    if isinstance(batches, Mapping | Tensor):
+        raise ValueError(f"the batches are one {type(batches).__name__}: give a list of batches")
     if isinstance(getattr(batches, "sampler", None), RandomSampler):
         raise ValueError("the batches come in another order each time: give shuffle=False")
     return list(batches) if isinstance(batches, Iterator) else batches

@@ -68,9 +68,12 @@ def norms_around(
 
         return run
 
+    # Not by name: torch.compile gives modules another one, under which they are not looked up.
+    downs = {model.get_submodule(name): name for name in down_projections}
     with evaluating(model), contextlib.ExitStack() as stack:
-        for name, module in model.named_modules():
-            if name in down_projections or is_norm(module):
+        for own, module in model.named_modules():
+            name = downs.get(module, own)
+            if module in downs or is_norm(module):
                 handle = module.register_forward_hook(note(name), with_kwargs=True)
                 stack.callback(handle.remove)
         forward(model, batch)

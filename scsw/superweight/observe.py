@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from scsw.superweight.capture import capture
 from scsw.superweight.evaluating import evaluating
@@ -162,6 +163,9 @@ class _Collector:
         self._seen: set[str] = set()
 
     def begin(self, tokens: Tokens) -> None:
+        if not isinstance(tokens.real, Tensor) or tokens.real.dtype != torch.bool:
+            kind = getattr(tokens.real, "dtype", type(tokens.real).__name__)
+            raise ValueError(f"token_mask returns {kind}, expected a torch.bool tensor (.bool())")
         self._tokens = tokens
         self._n_tokens = self._n_tokens + tokens.real.sum()
         self._seen.clear()
@@ -171,7 +175,7 @@ class _Collector:
         if name in self._seen:
             raise RuntimeError(
                 f"{name} was passed twice for one batch: a module that a forward pass runs several "
-                "times is several blocks, which cannot be told apart"
+                "times is several blocks, which cannot be told apart (generate: one new token)"
             )
         self._seen.add(name)
         if self._tokens.real.device != x.device:
@@ -217,6 +221,8 @@ class _Collector:
             )
 
     def finish(self, places: np.ndarray) -> Observation:
+        if not self._n_tokens:
+            raise ValueError("token_mask is False at every token, so that nothing was looked at")
         sites = {name: self._sites[name] for name in self._points}
         finish(list(sites.values()), int(self._n_tokens))
         for name, site in sites.items():
@@ -299,10 +305,12 @@ def own_parameter(module: nn.Module, name: str, parameter: str) -> Tensor:
             f"{name} ({type(module).__name__}) has no parameter {parameter} of its own: name a "
             "linear module, and merge adapters and parametrisations into it first"
         )
-    if not tensor.is_floating_point() or tensor.is_meta:
+    wrapped = is_traceable_wrapper_subclass(tensor)  # torchao's quantised tensors, DTensor
+    if not tensor.is_floating_point() or tensor.is_meta or wrapped:
+        kind = f"{type(tensor).__name__} of " if wrapped else ""
         raise ValueError(
-            f"{name}.{parameter} is of {tensor.dtype} on {tensor.device}: expected real numbers, "
-            "neither quantised nor offloaded"
+            f"{name}.{parameter} is {kind}{tensor.dtype} on {tensor.device}: expected real "
+            "numbers, neither quantised nor offloaded nor sharded"
         )
     return tensor
 

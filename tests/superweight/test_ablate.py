@@ -157,8 +157,20 @@ def test_an_edit_that_cannot_be_made_is_refused_before_any_is(edit, mode, messag
     assert all(x.equal(before[name]) for name, x in bits(network).items())
 
 
-def test_a_mean_needs_a_bias():
+def test_a_linear_module_without_a_bias_has_one_while_a_weight_is_at_its_mean():
     network = nn.Sequential(nn.Linear(3, 2, bias=False))
+    with torch.no_grad():
+        network[0].weight.copy_(WEIGHT)
+    before = bits(network)
+    with torch.no_grad(), ablate(network, [("0", 0, 1, "weight", 7.0)], "mean"):
+        assert network(X)[0].tolist() == [301.0 - 14.0, 54.0]
+    assert network[0].bias is None and bits(network).keys() == before.keys()
+    assert all(x.equal(before[name]) for name, x in bits(network).items())
+
+
+def test_a_mean_needs_a_bias_where_none_would_be_added():
+    network = nn.Sequential(Conv1D(WEIGHT, BIAS))
+    network[0].bias = None
     edit = WeightEdit("0", 0, 0, mean_input=1.0)
     with pytest.raises(ValueError, match="bias"), ablate(network, [edit], "mean"):
         pass

@@ -3,7 +3,8 @@
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.testing._internal.two_tensor import TwoTensor
+from torch.utils.data import DataLoader, IterableDataset
 
 from scsw.superweight.ablate import ablate
 from scsw.superweight.families import other_families
@@ -141,7 +142,7 @@ def test_nothing_is_found_where_nothing_is_planted():
         assert (find(Model(form))["found_by"] == "below_rule").all()
 
 
-@pytest.mark.parametrize("how", ["wrapped", "in place"])
+@pytest.mark.parametrize("how", ["wrapped", "wrapped, under its own names", "in place"])
 def test_a_compiled_model_is_searched_as_it_is_written(how):
     calls = []
 
@@ -150,8 +151,10 @@ def test_a_compiled_model_is_searched_as_it_is_written(how):
         return graph.forward
 
     expected, model, prefix = find(planted()), planted(), ""
+    if how != "in place":
+        model = torch.compile(model, backend=backend)
     if how == "wrapped":
-        model, prefix = torch.compile(model, backend=backend), "_orig_mod."
+        prefix = "_orig_mod."
     else:
         model.compile(backend=backend)
     with torch.no_grad():
@@ -215,6 +218,13 @@ def elsewhere(model):
     model.to("meta")
 
 
+def subclassed(model):
+    """As torchao's quantised weights and DTensor are."""
+    for block in model.blocks:
+        weight = block.down.weight.detach()
+        block.down.weight = nn.Parameter(TwoTensor(weight, weight), requires_grad=False)
+
+
 def whole_numbers(model):
     for block in model.blocks:
         block.down.weight = nn.Parameter(block.down.weight.to(torch.int8), requires_grad=False)
@@ -227,6 +237,7 @@ def whole_numbers(model):
         (normalised, "no parameter weight of its own"),
         (elsewhere, "on meta"),
         (whole_numbers, "int8"),
+        (subclassed, "is TwoTensor of torch.float32"),
     ],
 )
 def test_a_weight_that_cannot_be_edited_is_refused(change, text):
@@ -286,3 +297,72 @@ def test_batches_in_another_order_each_time_are_refused():
         find(planted(), data=loader)
     found = find(planted(), data=DataLoader(data, batch_size=3))
     assert found.equals(find(planted()))
+
+
+@pytest.mark.parametrize(
+    ("mask", "text"),
+    [
+        (lambda x: torch.ones(x.shape[:2], dtype=torch.long), "returns torch.int64"),
+        (lambda x: every_token(x).numpy(), "returns bool, expected a torch.bool tensor"),
+        (lambda x: ~every_token(x), "False at every token"),
+    ],
+)
+def test_a_mask_that_is_none_is_refused(mask, text):
+    """Without a real token the table would be empty, and look like a null result."""
+    with pytest.raises(ValueError, match=text):
+        find_candidates(
+            planted(), batches(), DOWNS, forward=lambda m, x: m(x), token_mask=mask, sums=[None] * N
+        )
+
+
+def test_names_and_batches_that_are_no_lists_are_refused():
+    found = find_candidates(
+        planted(), batches(), (n for n in DOWNS), forward=lambda m, x: m(x), token_mask=every_token
+    )
+    assert place(found.iloc[0]) == FOUND
+    run = {"forward": lambda m, x: m(x), "token_mask": every_token}
+    for names, text in (([], "names no module"), (DOWNS[0], "give a list of names")):
+        with pytest.raises(ValueError, match=text):
+            find_candidates(planted(), batches(), names, **run)
+    for data in (batches()[0], {"x": batches()[0]}):
+        with pytest.raises(ValueError, match="give a list of batches"):
+            find_candidates(planted(), data, DOWNS, **run)
+
+
+class Once(IterableDataset):
+    """Cells that can be walked only once, whatever the loader around them says."""
+
+    def __init__(self, spike):
+        data = torch.cat(batches())
+        data[0] *= spike  # in the first batch
+        self.cells = iter(data)
+
+    def __iter__(self):
+        yield from self.cells
+
+    def __len__(self):
+        return 6
+
+
+def test_batches_that_end_for_good_are_seen_whole_or_refused():
+    found = find(Model(), data=DataLoader(Once(5), batch_size=3))
+    assert (found["batch"] == 0).any()  # the norms were found on this batch
+    with pytest.raises(ValueError, match="batches"):
+        find(planted(), data=DataLoader(Once(1), batch_size=3))
+
+
+def test_a_find_can_go_to_its_mean():
+    model = planted()
+    best, block, inputs = find(model).head(1), model.blocks[BLOCK], []
+    assert place(best.iloc[0]) == FOUND
+    handle = block.down.register_forward_hook(lambda _m, x, _y: inputs.append(x[0]))
+    with torch.no_grad():
+        for x in batches():
+            model(x)
+    handle.remove()
+    mean = torch.cat(inputs)[..., COLUMN].mean().item()
+    assert best.loc[0, "mean_input"] == pytest.approx(mean, rel=1e-5)
+    bias = block.down.bias[ROW].item()
+    with torch.no_grad(), ablate(model, best, "mean"):
+        assert block.down.bias[ROW].item() == pytest.approx(bias + 60 * mean, rel=1e-5)
+        assert block.down.weight[ROW, COLUMN] == 0
