@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from scsw.superweight.find import COLUMNS as FOUND
 from scsw.superweight.find import find_candidates
 from scsw.superweight.origins import BlockParts
 
@@ -38,13 +39,11 @@ def other_families(
         channels it drives.
     """
     places = [place for place, block in enumerate(blocks) if block.attention_output]
-    attention = find_candidates(
-        model,
-        batches,
-        [blocks[place].attention_output for place in places],
-        max_candidates=max_candidates,
-        **rules,
-    ).assign(family="attn_out", parameter="weight", n_channels=1)
+    outputs = [blocks[place].attention_output for place in places]
+    attention = pd.DataFrame(columns=FOUND)
+    if outputs:
+        attention = find_candidates(model, batches, outputs, max_candidates=max_candidates, **rules)
+    attention = attention.assign(family="attn_out", parameter="weight", n_channels=1)
     attention["block"] = [places[block] for block in attention["block"]]
     attention["share"] = attention["contribution"].abs()
     driven = origins[origins["family"].isin(["row", "norm_gamma", "norm_beta"])]
