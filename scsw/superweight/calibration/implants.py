@@ -23,7 +23,7 @@ from scsw.superweight.calibration.models import (
 from scsw.superweight.controls.implant import implant
 from scsw.superweight.controls.judge_controls import judge_arm
 from scsw.superweight.pruning.edits import Edit, groups_of_edits, weight_name
-from scsw.superweight.pruning.prune import Measurement
+from scsw.superweight.pruning.measurement import Measurement
 from scsw.superweight.verdict.statistics import donor_effects
 
 FIRST_SEED = 2000  # cohort, weights and place of implant i: this + i, whatever its strength

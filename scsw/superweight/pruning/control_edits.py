@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +23,6 @@ def edits_of_controls(
     candidates: pd.DataFrame,
     settings: SimpleNamespace,
     seed: int,
-    excluded: Iterable[tuple[int, int, int]] = (),
 ) -> list[Edit]:
     """Return every edit of a control; all of them set weights to zero.
 
@@ -43,15 +42,13 @@ def edits_of_controls(
         Section ``prune``: ``n_matched, n_controls, control_scope``.
     seed
         Draws the random controls.
-    excluded
-        ``(block, row, column)`` of further weights that may not be controls.
 
     Raises
     ------
     ScswError
         If a tensor has too few weights beside the candidates.
     """
-    taken = {place_of(row) for row in candidates.itertuples()} | set(excluded)
+    taken = {place_of(row) for row in candidates.itertuples()}
     edits: list[Edit] = []
     for block in sorted(set(candidates["block"].astype(int))):
         weight = weights[block]
@@ -72,7 +69,6 @@ def edits_of_controls(
         n_controls=settings.n_controls,
         scope=settings.control_scope,
         seed=seed,
-        excluded=excluded,
     )
     places = random[["block", "row", "column"]].itertuples(index=False, name=None)
     return edits + [_zeroed("random", tuple(map(int, place))) for place in places]

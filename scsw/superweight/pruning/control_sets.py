@@ -69,7 +69,7 @@ def free_weights(
     block
         Its number.
     taken
-        ``(block, row, column)`` of weights that may not: candidates and implants, of any block.
+        ``(block, row, column)`` of weights that may not: the candidates of any block.
     """
     free = np.ones(shape, dtype=bool)
     for other, row, column in taken:

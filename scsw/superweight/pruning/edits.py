@@ -9,7 +9,6 @@ from dataclasses import dataclass
 SCALARS = ("ffn_down", "attn_out")
 NORMS = ("norm1_gamma", "norm1_beta", "norm2_gamma", "norm2_beta")
 FAMILIES = (*SCALARS, "row", "column", *NORMS)
-MODES = ("zero", "mean", "scale", "shuffled", "noise", "restored")
 
 GROUP = 16  # edits that are computed side by side
 

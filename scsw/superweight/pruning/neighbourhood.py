@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
 
-from scsw.errors import ScswError
+from scsw.superweight.pruning.edits import Edit
 
 NEIGHBOURS = 15
 
@@ -16,7 +17,7 @@ def nearest_cells(embeddings: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     Parameters
     ----------
     embeddings
-        Shape (cells, d).
+        Shape (cells, d), of two cells or more.
     k
         Neighbours of a cell; all others where there are fewer.
 
@@ -24,18 +25,7 @@ def nearest_cells(embeddings: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     -------
     numpy.ndarray
         Int64, shape (cells, k).
-
-    Raises
-    ------
-    ScswError
-        If there are fewer than two cells.
     """
-    if len(embeddings) < 2:
-        raise ScswError(
-            f"{len(embeddings)} test cell has no neighbours",
-            expected="at least 2 test cells",
-            fix="raise prune.max_cells_per_donor",
-        )
     k = min(k, len(embeddings) - 1)
     search = NearestNeighbors(n_neighbors=k, metric="euclidean", algorithm="brute")
     return search.fit(embeddings).kneighbors(return_distance=False)
@@ -59,18 +49,38 @@ def neighbours_kept(intact: np.ndarray, pruned: np.ndarray) -> np.ndarray:
     return np.isin(cell + intact, cell + pruned).mean(1)
 
 
-def neighbours_kept_sums(
-    intact: np.ndarray, pruned: np.ndarray, codes: np.ndarray, n_groups: int
-) -> np.ndarray:
-    """Return the column ``sum_neighbours_kept`` of one edit, shape (groups,).
+class Embeddings:
+    """Embeddings of all test cells, intact and with each candidate zeroed, for their neighbours."""
 
-    Parameters
-    ----------
-    intact, pruned
-        What `nearest_cells` returned, of the intact cells and of the pruned ones.
-    codes
-        Group of each cell, shape (cells,).
-    n_groups
-        Number of groups.
-    """
-    return np.bincount(codes, neighbours_kept(intact, pruned), n_groups)
+    def __init__(self) -> None:
+        self._intact: list[np.ndarray] = []
+        self._pruned: dict[Edit, list[np.ndarray]] = {}
+
+    def add(self, group: list[Edit], change: Tensor) -> None:
+        """Take the changes of the candidates that are zeroed, shape (edits, cells, d_model)."""
+        for edit, own in zip(group, change, strict=True):
+            if edit.weight_set == "candidate" and edit.mode == "zero":
+                self._pruned.setdefault(edit, []).append(own.cpu().numpy())
+
+    def add_intact(self, embeddings: Tensor) -> None:
+        """Take the intact embeddings of the same cells."""
+        self._intact.append(embeddings.cpu().numpy())
+
+    def kept_sums(self, codes: np.ndarray, n_groups: int) -> dict[Edit, np.ndarray]:
+        """Return ``sum_neighbours_kept`` of each candidate by group of cells, shape (groups,).
+
+        Parameters
+        ----------
+        codes
+            Group of each cell, shape (cells,).
+        n_groups
+            Number of groups.
+        """
+        intact = np.concatenate(self._intact)
+        if not self._pruned or len(intact) < 2:
+            return {}
+        near, kept = nearest_cells(intact), {}
+        for edit, changes in self._pruned.items():
+            pruned = nearest_cells(intact + np.concatenate(changes))
+            kept[edit] = np.bincount(codes, neighbours_kept(near, pruned), n_groups)
+        return kept

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 
@@ -18,7 +16,6 @@ def draw_controls(
     n_controls: int,
     scope: str,
     seed: int,
-    excluded: Iterable[tuple[int, int, int]] = (),
 ) -> pd.DataFrame:
     """Draw random scalars of the down-projections, without the candidates.
 
@@ -32,8 +29,6 @@ def draw_controls(
         As in the config: per tensor that holds a candidate, or in total over all blocks.
     seed
         Seed of the draw.
-    excluded
-        ``(block, row, column)`` of further weights that may not be drawn.
 
     Returns
     -------
@@ -41,7 +36,6 @@ def draw_controls(
         ``block, row, column``, each scalar once.
     """
     taken = set(zip(candidates["block"], candidates["row"], candidates["column"], strict=True))
-    taken |= set(excluded)
     if scope == "same_tensor":
         counts = dict.fromkeys(sorted(set(candidates["block"])), n_controls)
     else:

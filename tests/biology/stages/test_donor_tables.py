@@ -21,7 +21,7 @@ from scsw.scgpt.model import encoder_layers, load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 from scsw.superweight.capture import capture, encoder_points
 from scsw.superweight.pruning.edits import Edit, groups_of_edits
-from scsw.superweight.pruning.prune import Measurement
+from scsw.superweight.pruning.measurement import Measurement
 from tests.tiny import COMPUTE, model_settings, write_cohort
 
 CPU = torch.device("cpu")

@@ -29,7 +29,7 @@ def test_the_wanda_score_is_weight_times_mean_input():
     assert SCORE.tolist() == [[1, 8, 1], [3, 1, 2.5], [2.5, 3, 0.05]]
 
 
-def test_candidates_and_excluded_weights_are_never_controls():
+def test_candidates_are_never_controls():
     free = free_weights(WEIGHT.shape, 1, [(1, 0, 0), (1, 2, 2), (0, 1, 1)])
     assert np.argwhere(~free).tolist() == [[0, 0], [2, 2]]
     for n in range(1, 12):

@@ -14,11 +14,6 @@ from scsw.superweight.pruning.metrics import (
     nll_rise,
     probability_change,
 )
-from scsw.superweight.pruning.neighbourhood import (
-    nearest_cells,
-    neighbours_kept,
-    neighbours_kept_sums,
-)
 
 getcontext().prec = 60
 
@@ -223,24 +218,6 @@ def test_the_floor_is_reached_by_the_worst_error():
     wrong = change + error * change.abs().amax() * worst
     off = nll_rise(logits, wrong, labels) - nll_rise(logits, change, labels)
     assert off.item() == pytest.approx(sums.columns()["floor_nll"][0, 0], rel=1e-5)
-
-
-def test_neighbours_by_hand():
-    line = np.array([[0.0], [1.0], [2.1], [10.0], [11.0], [12.1]])
-    near = nearest_cells(line, 2)
-    assert [set(row) for row in near] == [{1, 2}, {0, 2}, {0, 1}, {4, 5}, {3, 5}, {3, 4}]
-    moved = line.copy()
-    moved[0] = 13.0
-    kept = neighbours_kept(near, nearest_cells(moved, 2))
-    assert kept.tolist() == [0.0, 0.5, 0.5, 1.0, 1.0, 0.5]
-    sums = neighbours_kept_sums(near, near, np.array([0, 0, 1, 1, 1, 3]), 4)
-    assert sums.tolist() == [2.0, 3.0, 0.0, 1.0]
-
-
-def test_few_cells_have_fewer_neighbours_and_one_has_none():
-    assert nearest_cells(np.eye(4)).shape == (4, 3)
-    with pytest.raises(ScswError, match="no neighbours"):
-        nearest_cells(np.ones((1, 3)))
 
 
 def test_outputs_that_are_no_numbers_are_refused():

@@ -12,7 +12,7 @@ from scsw.files import read_table
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers, load_model
 from scsw.settings import section_settings
-from scsw.superweight.pruning.prune import Measurement
+from scsw.superweight.pruning.measurement import Measurement
 from scsw.superweight.pruning.shards import gather
 from scsw.superweight.verdict.statistics import EDIT
 from tests.superweight.steps import PRUNE, judged, prune_shard

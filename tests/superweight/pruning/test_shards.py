@@ -6,7 +6,7 @@ import pytest
 
 from scsw.errors import ScswError
 from scsw.settings import section_settings
-from scsw.superweight.pruning.planned_edits import planned_edits
+from scsw.superweight.pruning.planned_edits import edits_of_weights
 from scsw.superweight.pruning.shards import check_complete, gather
 from tests.superweight.verdict.made_up_effects import candidates
 
@@ -24,7 +24,7 @@ def family():
 def whole():
     """Return the rows of every planned edit on two donors, one of which has two regions."""
     rng = np.random.default_rng(0)
-    edits = planned_edits([rng.normal(size=(8, 12))], [np.ones(12)], family(), PRUNE, 0)
+    edits = edits_of_weights([rng.normal(size=(8, 12))], [np.ones(12)], family(), PRUNE, 0)
     rows = [
         (e.weight_set, e.name, e.of, e.block, e.mode, e.scale, e.draw, donor, "A", region)
         for e in edits
