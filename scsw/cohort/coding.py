@@ -17,11 +17,18 @@ from scsw.errors import ScswError
 
 Decoder = Callable[[str], Any]
 
-# Never "none": in a plaque score it could mean that none were found.
+# Never "none": in a plaque score it could mean that none were found. "missing or unknown" is of the
+# AD Knowledge Portal; the last two are what R's missing texts and whole numbers become in an h5ad.
 MISSING_TEXTS = frozenset(
-    {"", "na", "n/a", "nan", "<na>", "unknown", "unavailable", "missing"}
+    {"", "na", "n/a", "nan", "<na>", "null", "unknown", "unavailable", "missing"}
     | {f"not {word}" for word in ("available", "applicable", "reported", "provided", "collected")}
+    | {"missing or unknown", "na_character_", "-2147483648"}
 )
+# In place of a name, of a donor or a cell type: what demultiplexing and annotation call the rest.
+_NAMELESS = MISSING_TEXTS | {
+    *("none", "unassigned", "ambiguous", "negative"),
+    *("doublet", "doublets", "multiplet", "multiplets"),
+}
 
 _LOWER_BOUND = re.compile(r"^(>=?|≥)\s*|\s*\+$")
 _ROMAN = {"0": 0, "i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6}
@@ -66,9 +73,14 @@ def constant(value: str, index: pd.Index) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(np.zeros(len(index), np.int8), [value]), index)
 
 
-def is_missing(values: pd.Series) -> np.ndarray:
-    """Return where a text column says that nothing is known; bool, shape (cells,)."""
-    return mapped(values, lambda value: value.casefold() in MISSING_TEXTS).to_numpy(bool)
+def is_nameless(name: str) -> bool:
+    """Tell whether a text in place of a donor's or cell type's name names none."""
+    return name.casefold() in _NAMELESS
+
+
+def is_missing(names: pd.Series) -> np.ndarray:
+    """Return where a column of donors or cell types names none; bool, shape (cells,)."""
+    return mapped(names, is_nameless).to_numpy(bool)
 
 
 def decoded(

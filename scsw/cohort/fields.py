@@ -11,6 +11,8 @@ from scsw.cohort.columns import Columns
 TRUTH = {"True": True, "False": False, "Y": True, "N": False, "1": True, "0": False}
 _AGE = "years, such as 84, 90+ or >89"
 _APOE = "a genotype such as 3/4, 34 or E3/E4"
+# Tissue is of no use for RNA long before; minutes and codes such as 999 are above it.
+_MOST_HOURS = 240
 
 
 def cell_fields(found: Columns) -> dict[str, pd.Series]:
@@ -43,7 +45,13 @@ def donor_fields(
         "age_death": found.decoded("age_death", coding.age_years, np.nan, _AGE, also_missing),
         # Of the text: a value of the user's in its place is a number of years, and no truth value.
         "age_censored": coding.mapped(found.text("age_death"), coding.age_is_censored),
-        "pmi": found.decoded("pmi", coding.number(0, 1e4), np.nan, "hours", also_missing),
+        "pmi": found.decoded(
+            "pmi",
+            coding.number(0, _MOST_HOURS),
+            np.nan,
+            f"hours, at most {_MOST_HOURS}",
+            also_missing,
+        ),
         "apoe_genotype": found.decoded(
             "apoe_genotype", coding.apoe_genotype, "", _APOE, also_missing
         ),

@@ -11,8 +11,10 @@ from scsw.cohort.counts import whole_counts
 from scsw.cohort.h5ad import DAMAGE, members, needs_plugin, open_h5ad, unreadable
 from scsw.errors import ScswError
 
-# Layers that hold all counts; others, such as `spliced`, may hold a part of them.
-_NAMES = ("counts", "raw_counts", "count", "raw", "umis", "umi", "umi_counts")
+# Layers that hold all counts (`matrix` is velocyto's name of them), and such as hold a part.
+_NAMES = ("counts", "raw_counts", "count", "raw", "umis", "umi", "umi_counts", "matrix")
+_PARTS = ("spliced", "unspliced", "ambiguous")
+_UNKNOWN = (3,)  # the rank of layers of other names
 _SAMPLE = 1 << 18  # values: some dozens of nuclei
 _LINES = 16  # of a dense matrix at least, since one cell alone might express nothing
 
@@ -51,13 +53,24 @@ def choose_counts(path: str | Path, asked: str | None = None) -> str:
     Raises
     ------
     ScswError
-        If no matrix holds whole numbers: all are listed, each with what it holds.
+        If no matrix holds whole numbers: all are listed, each with what it holds; or if none of
+        those that do is known to hold all counts and not a part of them.
     """
     if asked:
         return asked
     flaws = _flaws(path)
-    if whole := [key for key, flaw in flaws.items() if not flaw]:
-        return whole[0]
+    whole = [key for key, flaw in flaws.items() if not flaw]
+    total = [key for key in whole if key.removeprefix("layers/").casefold() not in _PARTS]
+    if total and (len(total) == 1 or _rank(total[0]) < _UNKNOWN):
+        return total[0]
+    if whole:
+        raise ScswError(
+            f"{path} has whole numbers in {', '.join(whole)} only, and none of these is known to "
+            "hold all counts",
+            expected="raw counts in raw.X, X or a layer named counts",
+            fix="name the matrix of all counts with --counts (in the config: `counts:`); "
+            "`spliced`, `unspliced` and `ambiguous` are its parts: write their sum into a layer",
+        )
     listed = "; ".join(f"{key} holds {flaw}" for key, flaw in flaws.items())
     raise ScswError(
         f"no matrix of {path} holds whole numbers" + (f": {listed}" if listed else "; it has none"),
@@ -90,7 +103,7 @@ def _rank(key: str) -> tuple[int, int, str]:
     name = key.removeprefix("layers/").casefold()
     if key.startswith("layers/") and name in _NAMES:
         return 1, _NAMES.index(name), key
-    return {"raw/X": 0, "X": 2, "matrix": 2}.get(key, 3), 0, key
+    return {"raw/X": 0, "X": 2, "matrix": 2}.get(key, _UNKNOWN[0]), 0, key
 
 
 def _flaw(file: h5py.File, key: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 import pandas as pd
 from anndata import OldFormatWarning
 from anndata._io.specs.registry import IORegistryError  # it has no public name
@@ -30,6 +31,7 @@ DAMAGE = (
     IORegistryError,
 )
 _CATEGORIES = "__categories"
+R_MISSING = np.iinfo(np.int32).min  # a missing whole number of R
 
 
 @contextlib.contextmanager
@@ -141,7 +143,8 @@ def _table(file: h5py.File, key: str) -> h5py.Group:
     if not isinstance(table, h5py.Group) or _index_name(table) not in table:
         raise ScswError(
             f"{key} of {file.filename} is not a table that this release of anndata reads",
-            fix="open the file with an anndata release of its own time and save it again",
+            fix="open the file with anndata.read_h5ad, or with an anndata release of its own time, "
+            "and save it again",
         )
     return table
 
@@ -158,7 +161,9 @@ def _read_column(table: h5py.Group, name: str) -> Any:
         warnings.simplefilter("ignore", OldFormatWarning)
         if codes_only:
             values = [plain_text(value) for value in read_elem(table[_CATEGORIES][name])]
-            return pd.Categorical.from_codes(stored[:], values)
+            codes = stored[:].astype(np.int64)
+            # SeuratDisk counts a factor's levels from 0 by taking 1 off, which R's missing stands.
+            return pd.Categorical.from_codes(np.where(codes == R_MISSING, -1, codes), values)
         return read_elem(stored)
 
 

@@ -16,11 +16,10 @@ import pandas as pd
 
 from scsw.cohort.count_matrix import CountMatrix
 from scsw.cohort.h5_matrix import CountsByCell, DenseCounts, readable
-from scsw.cohort.h5ad import members, open_h5ad, plain_text
+from scsw.cohort.h5ad import R_MISSING, members, open_h5ad, plain_text
 from scsw.errors import ScswError
 
 CELL_NAMES, META_DATA = "cell.names", "meta.data"
-_R_MISSING = np.iinfo(np.int32).min
 _LOGICAL = ("False", "True")
 
 
@@ -137,8 +136,8 @@ def _column(table: h5py.Group | h5py.Dataset, name: str) -> pd.Categorical | np.
         return pd.Categorical([plain_text(value) for value in values])
     if _is_logical(table, stored, name):
         return pd.Categorical.from_codes(np.where(values == 2, -1, values), _LOGICAL)
-    if values.dtype.kind == "i" and (values == _R_MISSING).any():
-        return np.where(values == _R_MISSING, np.nan, values)
+    if values.dtype.kind == "i" and (values == R_MISSING).any():
+        return np.where(values == R_MISSING, np.nan, values)
     return values
 
 
@@ -154,7 +153,7 @@ def _is_logical(
 def _factor(group: h5py.Group) -> pd.Categorical:
     levels = [plain_text(level) for level in group["levels"][:]]
     values = group["values"][:].astype(np.int64)
-    known = values != _R_MISSING
+    known = values != R_MISSING
     strange = values[known & ((values < 1) | (values > len(levels)))]
     if len(strange):
         raise ValueError(f"a factor of {len(levels)} levels has the value {strange[0]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +69,9 @@ CODINGS = {
     "doublet_score": Coding("float64", missing=np.nan, low=0),
 }
 # One value per donor; a donor with two would count as two people in every donor statistic.
-DONOR_COLUMNS = tuple("sex apoe_genotype braak thal cerad adnc cognition is_reference".split())
+DONOR_COLUMNS = tuple(
+    "sex age_death pmi apoe_genotype braak thal cerad adnc cognition cps is_reference".split()
+)
 
 
 def harmonise(obs: pd.DataFrame) -> pd.DataFrame:
@@ -138,7 +141,7 @@ def validate(obs: pd.DataFrame) -> None:
     if obs["cell_id"].duplicated().any():
         twice = obs.loc[obs["cell_id"].duplicated(), "cell_id"].iloc[0]
         raise ScswError(f"cell_id {twice!r} occurs more than once")
-    _check_donors(obs)
+    check_donors(obs)
 
 
 def _typed(column: pd.Series, coding: Coding) -> pd.Series:
@@ -168,18 +171,48 @@ def _check_column(column: pd.Series, coding: Coding) -> None:
             raise _refusal(column[outside], f"numbers from {coding.low:g} to {coding.high:g}")
 
 
-def _check_donors(obs: pd.DataFrame) -> None:
-    distinct = obs.groupby("donor_id", sort=True, observed=True)[list(DONOR_COLUMNS)].nunique()
+def check_donors(obs: pd.DataFrame) -> None:
+    """Raise if the donors of an annotation cannot be those that they seem to be.
+
+    Parameters
+    ----------
+    obs
+        ``donor_id`` and the columns of `DONOR_COLUMNS`.
+
+    Raises
+    ------
+    ScswError
+        A donor has two values of a donor's property, or two names differ in nothing but case,
+        separators, leading zeros or a trailing ".0": one person must not pass for two, of whom
+        one might stand in training and one in test.
+    """
     for name in DONOR_COLUMNS:
-        donors = distinct.index[distinct[name] > 1]
-        if len(donors):
-            found = sorted(map(str, obs.loc[obs["donor_id"] == donors[0], name].unique()))
+        pairs = obs[["donor_id", name]].drop_duplicates()
+        sizes = pairs.dropna().groupby("donor_id", sort=True, observed=True)[name].size()
+        if len(several := sizes.index[sizes > 1]):
+            found = pairs.loc[pairs["donor_id"] == several[0], name].dropna()
             raise ScswError(
-                f"donor {donors[0]!r} has several values of {name}: {', '.join(found)}",
+                f"donor {several[0]!r} has several values of {name}: "
+                + ", ".join(sorted(map(str, found))),
                 expected="one value per donor",
-                fix="correct the source's annotation, or name the right donor column "
-                "under `columns: donor_id:`",
+                fix="correct the source's annotation, name the right donor column under "
+                f"`columns: donor_id:`, or leave the field out: `columns: {{{name}: ''}}`",
             )
+    spelt: dict[str, str] = {}
+    for donor in sorted(map(str, obs["donor_id"].unique())):
+        if (other := spelt.setdefault(_spelling(donor), donor)) != donor:
+            raise ScswError(
+                f"the donors {other!r} and {donor!r} seem to be one person",
+                expected="one spelling of each donor's name",
+                fix="correct the source's annotation, or say in the config who it is: "
+                f"`values: {{donor_id: {{{donor!r}: {other!r}}}}}`",
+            )
+
+
+def _spelling(donor: str) -> str:
+    """Return what is left of a donor's name without case, separators and padding."""
+    name = re.sub(r"[^\w]+|_", "-", donor.casefold().removesuffix(".0"))
+    return name.lstrip("0") if name.isdigit() else name
 
 
 def _refusal(column: pd.Series, expected: str) -> ScswError:

@@ -27,7 +27,7 @@ from scsw.cohort.qc import QcLog, check_cell_types
 from scsw.cohort.qc_tables import donor_table
 from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort
-from scsw.cohort.sources import NAMED, choose, reader, shipped_readers
+from scsw.cohort.sources import NAMED, check_tables, choose, reader, shipped_readers
 from scsw.cohort.spool import Spool
 from scsw.errors import ScswError
 from scsw.files import whole
@@ -89,6 +89,7 @@ def preprocess(
     """
     request = request or Request(Path(path))
     source, how = choose(source, request.path, request.columns)
+    check_tables(source, request.path, request.tables)
     out = Path(out)
     checkpoint = str(checkpoint) if checkpoint else None
     if settings.vocabulary != "cohort":

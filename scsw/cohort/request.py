@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Tables that stand beside the counts of some sources, by their role.
-TABLES = ("clinical", "cells", "donors", "cps")
+# Tables that stand beside the counts of some sources: role to key of the config.
+TABLES = {
+    "clinical": "clinical",
+    "cells": "cell_table",
+    "donors": "donor_table",
+    "cps": "cps_table",
+}
 
 
 @dataclass(frozen=True)
@@ -33,5 +38,7 @@ class Request:
     path: Path
     tables: Mapping[str, str] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
-    values: Mapping[str, Mapping[str, str | int | float | bool]] = field(default_factory=dict)
+    values: Mapping[str, Mapping[str, str | int | float | bool | None]] = field(
+        default_factory=dict
+    )
     counts: str | None = None

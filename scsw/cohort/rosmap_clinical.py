@@ -83,9 +83,7 @@ def read_clinical(path: Path, key: str = "projid") -> pd.DataFrame:
 
 def blank_missing(names: pd.Series) -> pd.Series:
     """Return names as text, "" where they say that none is known, such as NA; categorical."""
-    return coding.mapped(
-        names, lambda name: "" if name.casefold() in coding.MISSING_TEXTS else name
-    )
+    return coding.mapped(names, lambda name: "" if coding.is_nameless(name) else name)
 
 
 def padded_projid(projid: pd.Series) -> pd.Series:

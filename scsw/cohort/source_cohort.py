@@ -13,7 +13,7 @@ from scsw.cohort.coding import is_missing
 from scsw.cohort.columns import Columns
 from scsw.cohort.count_matrix import CountMatrix
 from scsw.cohort.counts import check_barcodes, check_shape
-from scsw.cohort.harmonise import harmonise
+from scsw.cohort.harmonise import DONOR_COLUMNS, check_donors, harmonise
 from scsw.errors import ScswError
 
 
@@ -82,7 +82,7 @@ def assemble(
     ------
     ScswError
         Wrong orientation, barcodes that stay ambiguous, values outside a coding, no donors or no
-        cell types.
+        cell types, donors with two values of one property or two names.
     """
     n_cells = len(columns.table)
     if not n_cells:
@@ -105,6 +105,9 @@ def assemble(
     # Columns are taken as they stand: aligning millions of rows by name would copy them all.
     table = {name: getattr(part, "array", part) for name, part in parts.items()}
     obs = harmonise(pd.DataFrame(table, index=index, copy=False))
+    # Told here, before hours of reading; cells that are left out may belong to nobody.
+    left = ~np.logical_or.reduce(list(excluded.values()))
+    check_donors(obs.loc[left, ["donor_id", *DONOR_COLUMNS]])
     return SourceCohort(counts, genes, obs, excluded, [Path(file) for file in files], warnings)
 
 

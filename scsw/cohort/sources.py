@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from scsw.cohort import readers
+from scsw.cohort.request import TABLES
 from scsw.errors import ScswError
 
 AUTO, GENERIC = "auto", "generic"
@@ -128,7 +129,43 @@ def input_files(
     """
     given = {role: str(table) for role, table in (tables or {}).items() if table}
     name = expected(source, path, columns)
-    return reader(name).files(Path(path), given) if name else [str(path), *given.values()]
+    if not name:
+        return [str(path), *given.values()]
+    check_tables(name, path, given)
+    return reader(name).files(Path(path), given)
+
+
+def check_tables(name: str, path: str | Path, tables: Mapping[str, str]) -> None:
+    """Raise if the user names a table that a source does not read.
+
+    Parameters
+    ----------
+    name
+        The source.
+    path
+        The cohort's file or folder.
+    tables
+        Role to path, of those that the user named.
+
+    Raises
+    ------
+    ScswError
+        Naming the table, and those that the source does read.
+    """
+
+    def is_read(role: str, table: str) -> bool:
+        return table in reader(name).files(Path(path), {role: table})
+
+    for role, table in tables.items():
+        if not is_read(role, table):
+            read = [f"`{TABLES[other]}`" for other in TABLES if is_read(other, "\0")]
+            raise ScswError(
+                f"`{TABLES[role]}` names {table}, but {path} is read as {name}, which has no "
+                "such table beside it",
+                expected=" or ".join(read) if read else "no table beside the counts",
+                fix="leave it out; columns of donors that an h5ad lacks must be joined to its obs "
+                "before",
+            )
 
 
 def expected(source: str, path: str, columns: Mapping[str, str] | None = None) -> str | None:

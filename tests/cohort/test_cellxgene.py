@@ -69,6 +69,17 @@ def test_portal(tmp_path):
     assert set(found.obs["source:disease"]) == {"normal"}
 
 
+def test_two_ages_of_a_donor(tmp_path):
+    def older(a):
+        a.obs["development_stage"] = np.resize(["64-year-old stage", "adult stage"], a.n_obs)
+        a.obs.iloc[0, a.obs.columns.get_loc("development_stage")] = "66-year-old stage"
+
+    path = layouts.write_cellxgene(tmp_path / "a.h5ad", "portal", edit=older)
+    with pytest.raises(ScswError, match=r"'D0' has several values of age_death: 64.0, 66.0"):
+        read(path)
+    assert read(path, columns={"age_death": ""}).obs["age_death"].isna().all()
+
+
 def test_with_counts_in_x_and_ids_with_versions(tmp_path):
     def only_x(a):
         raw = a.raw.X.astype(float)

@@ -38,6 +38,23 @@ def test_the_likeliest_comes_first(tmp_path):
     assert choose_counts(path, "layers/spliced") == "layers/spliced"  # the user knows better
 
 
+def test_a_part_of_the_counts_is_never_taken_for_all(tmp_path):
+    """As velocyto leaves them: `ambiguous` comes first by name and holds a third or so."""
+    parts = dict.fromkeys(("ambiguous", "spliced", "unspliced"), COUNTS)
+    path = written(tmp_path, COUNTS.log1p(), **parts)
+    with pytest.raises(ScswError, match=r"whole numbers in layers/ambiguous, .*their sum"):
+        choose_counts(path)
+    assert choose_counts(path, "layers/spliced") == "layers/spliced"  # the user knows better
+    assert choose_counts(written(tmp_path, COUNTS.log1p(), **parts, matrix=COUNTS)) == (
+        "layers/matrix"
+    )
+    corrected = written(tmp_path, COUNTS.log1p(), **parts, cellbender=COUNTS)
+    assert choose_counts(corrected) == "layers/cellbender"
+    two = written(tmp_path, COUNTS.log1p(), cellbender=COUNTS, decontx=COUNTS)
+    with pytest.raises(ScswError, match=r"layers/cellbender, layers/decontx only"):
+        choose_counts(two)
+
+
 def test_counts_off_by_rounding_count(tmp_path):
     assert find_counts(written(tmp_path, COUNTS + COUNTS.sign() * 1e-6)) == ["X"]
 

@@ -108,6 +108,17 @@ def test_categories_stored_the_old_way(path, reference):
     assert one["Subclass"].isna().tolist() == [False, False, False, True, False, False]
 
 
+def test_a_missing_level_as_seuratdisk_writes_it(path):
+    """Its codes are whole numbers of R less 1, of which the missing one stays the smallest."""
+    with h5py.File(legacy(path, reference=False), "a") as file:
+        codes = file["obs/Subclass"][:].astype(np.int32)
+        codes[codes < 0] = h5ad.R_MISSING
+        del file["obs/Subclass"]
+        file["obs/Subclass"] = codes
+        found = read_columns(file, "obs", ["Subclass"])["Subclass"]
+    assert found.isna().tolist() == [False, False, False, True, False, False]
+
+
 def test_names_of_columns_and_groups(path):
     with open_h5ad(path) as file:
         assert column_names(file, "obs")[:3] == ["Subclass", "text", "number"]

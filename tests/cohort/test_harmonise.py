@@ -90,11 +90,21 @@ def test_values_outside_their_coding(obs, column, value, message):
         ({"cell_id": ["a", "a", "c"]}, "cell_id 'a' occurs more than once"),
         ({"adnc": [3, 2, 0]}, "donor 'd1' has several values of adnc: 2, 3"),
         ({"is_reference": [True, False, False]}, "donor 'd1' has several values of is_reference"),
+        ({"age_death": [80, 85, 70]}, "donor 'd1' has several values of age_death: 80.0, 85.0"),
+        ({"pmi": [4, 5, 6]}, "several values of pmi.*or leave the field out: `columns: {pmi: ''}`"),
+        ({"donor_id": ["H20.1", "H20.1", "h20-1"]}, "'H20.1' and 'h20-1' seem to be one person"),
+        ({"donor_id": ["0071", "0071", "71.0"]}, "{donor_id: {'71.0': '0071'}}"),
     ],
 )
 def test_what_a_finished_annotation_must_not_hold(obs, change, message):
     with pytest.raises(ScswError, match=message):
         validate(harmonise(obs.assign(**change)))
+
+
+def test_names_that_are_alike_and_a_value_that_some_cells_lack(obs):
+    obs = harmonise(obs.assign(donor_id=["D1.1", "D11", "D1_10"], pmi=[np.nan, 4.0, 4.0]))
+    validate(obs)
+    validate(obs.assign(donor_id=obs["donor_id"].astype(str).replace("D11", "D1.1")))
 
 
 def test_the_contract_lists_the_same_columns():

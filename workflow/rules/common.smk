@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scsw.code_hash import code_hash
 from scsw.cohort import sources
+from scsw.cohort.request import TABLES
 from scsw.errors import ScswError
 from scsw.fetch.places import fetched_files
 from scsw.named_files import CHECKPOINT_FILES, check_named_files
@@ -87,13 +88,7 @@ def quantized_folders(cohort):
 
 def tables_of(cohort):
     """The tables beside the counts that the config names, by role."""
-    keys = {
-        "clinical": "clinical",
-        "cells": "cell_table",
-        "donors": "donor_table",
-        "cps": "cps_table",
-    }
-    return {role: cohort[key] for role, key in keys.items() if cohort[key]}
+    return {role: cohort[key] for role, key in TABLES.items() if cohort[key]}
 
 
 def cohort_files(cohort):

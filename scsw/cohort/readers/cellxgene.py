@@ -120,10 +120,10 @@ def read(request: Request) -> SourceCohort:
         genes = genes_of_h5ad(file, key)
     where = f"{key.replace('raw/X', 'raw.X')} of {request.path}"
     counts = h5ad_matrix(request.path, key, where, ADVICE)
-    return assemble(counts, genes, _coded(found), found, [request.path])
+    return assemble(counts, genes, _coded(found, request.columns), found, [request.path])
 
 
-def _coded(found: Columns) -> dict[str, pd.Series]:
+def _coded(found: Columns, named: Mapping[str, str]) -> dict[str, pd.Series]:
     cell_type = sea_ad.subclass(found.text("cell_type"))
     coded = {
         **cell_fields(found),
@@ -136,7 +136,7 @@ def _coded(found: Columns) -> dict[str, pd.Series]:
     coded["donor_id"] = coding.mapped(
         coded["donor_id"], lambda name: "" if name.casefold() in NO_DONOR else name
     )
-    return coded if found.name("age_death") else coded | _age(found)
+    return coded if "age_death" in named else coded | _age(found)
 
 
 def _age(found: Columns) -> dict[str, pd.Series]:

@@ -34,7 +34,7 @@ from scsw.errors import ScswError
 # Usual names of each field, the likeliest first; in small letters with `_` between words.
 USUAL = {
     "donor_id": "donor_id donor donorid individual_id individual individualid subject_id subject "
-    "patient_id patient participant_id participant projid",
+    "subid patient_id patient participant_id participant projid",
     "cell_type": "cell_type celltype cell_types celltypes author_cell_type cell_type_name "
     "cell_annotation annotation annotations subclass broad_cell_type major_cell_type "
     "major_celltype",
@@ -42,12 +42,12 @@ USUAL = {
     "supertype": "supertype cell_subtype subtype cell_state subcluster",
     "region": "region brain_region tissue organ",
     "sex": "sex gender msex",
-    "age_death": "age_death age_at_death age",
+    "age_death": "age_death age_at_death agedeath age",
     "pmi": "pmi pmi_hours post_mortem_interval postmortem_interval",
-    "apoe_genotype": "apoe_genotype apoe",
-    "braak": "braak braak_stage braaksc",
-    "thal": "thal thal_phase",
-    "cerad": "cerad cerad_score ceradsc",
+    "apoe_genotype": "apoe_genotype apoegenotype apoe",
+    "braak": "braak braak_stage braaksc braak_nft braak_ad",
+    "thal": "thal thal_phase amythal",
+    "cerad": "cerad cerad_score ceradsc amycerad",
     "adnc": "adnc overall_ad_neuropathological_change",
     "cognition": "cognition cognitive_status cogdx",
     "cps": "cps continuous_pseudo_progression_score",
@@ -68,6 +68,10 @@ CERAD = {
     "sparse": 1, "possible": 1,
     "moderate": 2, "probable": 2,
     "frequent": 3, "definite": 3,
+    # The C score of the NIA-AA, and the AD Knowledge Portal's word for each.
+    "C0": 0, "C1": 1, "C2": 2, "C3": 3,
+    "None/No AD/C0": 0, "Sparse/Possible/C1": 1, "Moderate/Probable/C2": 2,
+    "Frequent/Definite/C3": 3,
 }  # fmt: skip
 ADNC = {"not AD": 0, "low": 1, "intermediate": 2, "high": 3}
 COGNITION = {
@@ -78,8 +82,8 @@ COGNITION = {
 # What to write on the right-hand side of a map of values.
 MEANINGS = {
     "sex": "female, male or unknown",
-    "age_death": "years",
-    "pmi": "hours",
+    "age_death": "years, or null if missing",
+    "pmi": "hours, or null if missing",
     "apoe_genotype": "two digits such as 34, or '' if missing",
     "braak": "0 to 6, or -1 if missing",
     "thal": "0 to 5, or -1 if missing",

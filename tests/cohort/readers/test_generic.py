@@ -9,6 +9,7 @@ from scsw.cohort.readers import generic
 from scsw.cohort.request import Request
 from scsw.cohort.sources import choose, input_files
 from scsw.errors import ScswError
+from scsw.settings import check, parse_settings, schema
 from tests.cohort import layouts
 from tests.cohort.readers.layout_generic import TYPES, stored_counts, write
 from tests.cohort.readers.running import refused, run
@@ -27,6 +28,43 @@ def read(path, **asked):
 
 def donors_of(found):
     return found.obs.astype({"donor_id": str}).drop_duplicates("donor_id").set_index("donor_id")
+
+
+def demultiplexed(a):
+    """As vireo and rpy2 leave them; 12 nuclei have no donor and 2 no type."""
+    donor = a.obs["Donor"].to_numpy(object)
+    donor[:12] = np.repeat(["doublet", "unassigned", "None", "NA_character_"], 3)
+    a.obs["Donor"] = donor
+    a.obs["Cell Type"] = np.where(np.arange(a.n_obs) // 2 == 10, "Unassigned", a.obs["Cell Type"])
+
+
+def test_what_demultiplexing_calls_the_rest_is_no_donor(tmp_path):
+    run(write(tmp_path / "own.h5ad", demultiplexed), tmp_path / "out")
+    made = ad.read_h5ad(tmp_path / "out" / "cohort.h5ad")
+    assert set(made.obs["donor_id"]) == {f"K{d}" for d in range(8)}
+    removed = pd.read_csv(tmp_path / "out" / "qc.tsv", sep="\t").set_index("filter")["removed"]
+    assert removed["no_donor_id"] == 12 and removed["no_cell_type"] == 2
+
+
+def portal(a):
+    """Use the words of the AD Knowledge Portal's harmonised metadata."""
+    n = a.obs["Donor"].str[1:].astype(int).to_numpy()
+    a.obs = a.obs.rename(columns={"Age at Death": "ageDeath", "APOE": "apoeGenotype"})
+    a.obs = a.obs.drop(columns=["Braak stage", "CERAD"])
+    a.obs["Braak"] = np.array(["missing or unknown", "Stage I", "Stage V"])[n % 3]
+    a.obs["amyThal"] = np.array(["missing or unknown", "Phase 1", "Phase 5"])[n % 3]
+    words = "None/No AD/C0 Sparse/Possible/C1 Moderate/Probable/C2 Frequent/Definite/C3"
+    a.obs["amyCerad"] = np.array(words.replace("None/No AD", "None/No_AD").split())[n % 4]
+    a.obs["amyCerad"] = a.obs["amyCerad"].str.replace("_", " ")
+
+
+def test_the_words_of_the_ad_knowledge_portal(tmp_path):
+    donors = donors_of(read(write(tmp_path / "own.h5ad", portal)))
+    assert donors["braak"].tolist() == [-1, 1, 5, -1, 1, 5, -1, 1]
+    assert donors["thal"].tolist() == [-1, 1, 5, -1, 1, 5, -1, 1]
+    assert donors["cerad"].tolist() == [0, 1, 2, 3] * 2
+    assert donors["age_death"].iloc[0] == 70 and donors["age_censored"].iloc[7]
+    assert donors["apoe_genotype"].iloc[2] == "24"
 
 
 def test_it_is_the_last_resort_if_the_donors_and_types_columns_are_known(path, tmp_path):
@@ -100,6 +138,17 @@ def test_an_age_that_the_user_explains_is_no_truth_value(tmp_path):
     donors = donors_of(read(path, values={"age_death": {"very old": 95}}))
     assert donors["age_death"].tolist() == [95, *[89] * 7]
     assert donors["age_censored"].tolist() == [False, *[True] * 7]
+
+
+def test_a_code_that_means_missing(tmp_path):
+    def coded(a):
+        a.obs["PMI"] = np.where(a.obs["Donor"] == "K2", 999, 5)
+
+    path, out = write(tmp_path / "own.h5ad", coded), tmp_path / "out"
+    refused("'PMI' holds '999'.*{pmi: {'5': …, '999': …}}.*or null", path, out, source="generic")
+    values = parse_settings('{"pmi": {"999": null}}', "--values")
+    check(values, schema()["properties"]["cohorts"]["items"]["properties"]["values"], "--values")
+    assert donors_of(read(path, values=values))["pmi"].isna().sum() == 1
 
 
 @pytest.mark.parametrize(("column", "codes", "values", "expected"), CODES)
@@ -210,6 +259,10 @@ def age_range(a):
     a.obs["Age at Death"] = "70-79"
 
 
+def minutes(a):
+    a.obs["PMI"] = 340.0
+
+
 def two_sexes(a):
     a.obs["Sex"] = np.resize(["F", "M"], a.n_obs)
 
@@ -222,12 +275,24 @@ def two_sexes(a):
         (log_values, "no matrix of .* holds whole numbers: X holds values that are not whole"),
         (mouse, "genes of another species"),
         (age_range, "'Age at Death' holds '70-79'.*`values: {age_death: {'70-79': …}}`"),
+        (minutes, "'PMI' holds '340', which is no value of pmi. Expected: hours, at most 240"),
         (two_sexes, "donor 'K0' has several values of sex"),
     ],
 )
 def test_malformed(edit, message, tmp_path):
     path = write(tmp_path / "own.h5ad", edit)
     refused(message, path, tmp_path / "out", source="generic")
+
+
+def test_a_table_that_it_does_not_read(path, tmp_path):
+    table = tmp_path / "donors.csv"
+    table.write_text("donor,braak\nK0,5\n")
+    message = (
+        "`donor_table` names .*read as generic, which .*Expected: `cell_table`.*joined to its obs"
+    )
+    refused(message, path, tmp_path / "out", tables={"donors": str(table)})
+    with pytest.raises(ScswError, match="`clinical` names c"):
+        input_files("auto", str(path), {"clinical": "c.csv"})
 
 
 def test_a_field_or_column_that_is_not_there(path, tmp_path):

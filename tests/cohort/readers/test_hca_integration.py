@@ -109,6 +109,7 @@ def test_codings(tmp_path):
 def test_a_donor_s_name_in_two_studies(tmp_path):
     def shared(a):
         a.obs["subject_ID"] = a.obs["subject_ID"].astype(str).replace("P05", "P01")
+        a.obs.loc[a.obs["subject_ID"] == "P01", "age"] = 61.0
 
     found = read(write_integration(tmp_path / "atlas.h5ad", shared))
     assert found.obs["donor_id"].nunique() == 5
