@@ -9,7 +9,6 @@ from typing import Any
 from scsw.biology.gene_sets import find_gmt, gwas_genes, read_libraries
 from scsw.errors import ScswError
 
-CHECKPOINT_FILES = ("args.json", "vocab.json", "best_model.pt")
 _COHORT_PATHS = ("path", "clinical", "cell_table", "donor_table", "cps_table")
 
 

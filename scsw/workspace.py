@@ -65,13 +65,29 @@ def temporary_folder(step: str, work: str | Path | None, out: str | Path) -> Pat
     return Path(work) / f"scsw-{step}-{own}"
 
 
-def check_room(folder: Path, needed: float) -> None:
-    """Raise a `ScswError` if the disk of a folder has fewer than `needed` bytes free."""
+def check_room(
+    folder: Path,
+    needed: float,
+    *,
+    of: str = "temporary files",
+    fix: str = "free some space, or name a folder on another disk with --work",
+) -> None:
+    """Raise a `ScswError` if the disk of a folder has fewer than `needed` bytes free.
+
+    Parameters
+    ----------
+    folder
+        The folder.
+    needed
+        Bytes.
+    of, fix
+        What they are of, and what to do without them.
+    """
     if needed > (free := shutil.disk_usage(folder).free):
         raise ScswError(
             f"{folder} has {free / 1e9:.1f} GB free",
-            expected=f"about {needed / 1e9:.1f} GB for temporary files",
-            fix="free some space, or name a folder on another disk with --work",
+            expected=f"about {needed / 1e9:.1f} GB for {of}",
+            fix=fix,
         )
 
 

@@ -8,7 +8,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,6 +22,10 @@ from scsw.fetch.progress import progress
 from scsw.fetch.remote import Interrupted, Remote, size_of
 from scsw.fetch.retry import with_retries
 from scsw.files import read_json, write_json
+from scsw.workspace import check_room
+
+# For what room on the disk is needed, and what to do without.
+TO_COME = {"of": "what is still to come", "fix": "make room, or give a --out on another disk"}
 
 
 def download(remote: Remote, out: str | Path, sha256: str | None = None) -> Path:
@@ -68,7 +71,7 @@ def _get(remote: Remote, path: Path, sha256: str | None) -> Path:
     part = _part(remote, path)
     with _alone(part):
         _remove_outdated(path, part)
-        require_space(path.parent, remote.size - remote.arrived(part))
+        check_room(path.parent, remote.size - remote.arrived(part), **TO_COME)
         _fill(remote, part)
         try:
             record = _checked(remote, part, sha256)
@@ -98,17 +101,6 @@ def is_folder(out: str | Path) -> bool:
 def record_path(path: Path) -> Path:
     """Return where the record of a fetched file lies."""
     return path.with_name(f"{path.name}.fetch.json")
-
-
-def require_space(folder: Path, needed: int) -> None:
-    """Raise a `ScswError` if `needed` bytes do not fit on the disk of a folder."""
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ScswError(
-            f"{folder} has {free / 1e9:.1f} GB free",
-            expected=f"{needed / 1e9:.1f} GB for what is still to come",
-            fix="make room, or give a --out on another disk",
-        )
 
 
 def appending(name: str, size: int, read: Callable[[int], Iterable[bytes]]) -> Callable:

@@ -154,7 +154,6 @@ def _finetune(
             compute,
             device,
             start=start,
-            by_donor=True,
             baseline_cells=settings.baseline_cells,
             gep_cells_per_donor=settings.gep_cells_per_donor,
         )

@@ -9,8 +9,9 @@ from scsw.code_hash import code_hash
 from scsw.cohort import sources
 from scsw.cohort.request import TABLES
 from scsw.errors import ScswError
+from scsw.fetch.checkpoint.address import FILES as CHECKPOINT_FILES
 from scsw.fetch.places import fetched_files
-from scsw.named_files import CHECKPOINT_FILES, check_named_files
+from scsw.named_files import check_named_files
 from scsw.settings import parse_settings, validate_config
 from snakemake.exceptions import WorkflowError
 

@@ -24,7 +24,7 @@ NOWHERE = "the file tells neither depth nor places in upright sections"
 
 
 def read_tissue(
-    path: str | Path, *, without: Collection[str], max_cells_per_donor: int | None, seed: int = 0
+    path: str | Path, *, without: Collection[str], max_cells_per_donor: int | None
 ) -> tuple[AnnData, str]:
     """Read cells of a ``spatial.h5ad``.
 
@@ -34,7 +34,7 @@ def read_tissue(
         The file that `scsw preprocess` wrote from a spatial source.
     without
         Donors to leave out.
-    max_cells_per_donor, seed
+    max_cells_per_donor
         Cap of the cells of one donor, drawn at random by name.
 
     Returns
@@ -62,7 +62,7 @@ def read_tissue(
         obs["position"], axis = position(obs, places)
         rows = np.flatnonzero(~obs["donor_id"].astype(str).isin(without).to_numpy())
         if max_cells_per_donor is not None:
-            rows = rows[cap_at_random(obs.iloc[rows], max_cells_per_donor, seed)]
+            rows = rows[cap_at_random(obs.iloc[rows], max_cells_per_donor, seed=0)]
         counts = sparse.csr_matrix((0, file["X"].attrs["shape"][1]), dtype=np.int32)
         if len(rows):
             counts = read_rows(file["X"], rows)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -25,17 +23,15 @@ AXIS_SCORES = (
 ).split()
 
 
-def axis_genes(var: pd.DataFrame, path: str | Path = AXES_FILE) -> dict[str, np.ndarray]:
+def axis_genes(var: pd.DataFrame) -> dict[str, np.ndarray]:
     """Return the columns of a cohort that hold each axis's genes, int64.
 
     Parameters
     ----------
     var
         Genes of the cohort, index symbol.
-    path
-        GMT file of the axes.
     """
-    library = read_gmt(find_gmt(path))
+    library = read_gmt(find_gmt(AXES_FILE))
     column = {symbol: place for place, symbol in enumerate(var.index.astype(str))}
     return {
         axis: np.array(sorted(column[g] for g in library[name] if g in column), np.int64)

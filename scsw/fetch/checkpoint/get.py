@@ -22,8 +22,9 @@ from scsw.errors import ScswError
 from scsw.fetch.checkpoint.address import PUBLISHED_SUMS, Address, parse_address
 from scsw.fetch.checkpoint.check import checked
 from scsw.fetch.checkpoint.source import RemoteFile, Source
-from scsw.fetch.download import record_path, require_space
+from scsw.fetch.download import TO_COME, record_path
 from scsw.files import read_json, write_json
+from scsw.workspace import check_room
 
 # Inside the folder of unfinished files: which state of the source they belong to.
 _STATE = "state"
@@ -90,7 +91,7 @@ def _get(place: Address, source: Source, out: Path, sha256: str | None) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     with _unfinished(out, _state(place, source)) as folder:
         to_come = sum(file.size for file in source.files) - _bytes_in(folder, folder / _STATE)
-        require_space(out.parent, to_come)
+        check_room(out.parent, to_come, **TO_COME)
         files = {file.name: _bring(place, source, file, folder, sha256) for file in source.files}
         for other in [f for f in folder.iterdir() if f.name not in files]:
             other.unlink()

@@ -21,8 +21,7 @@ from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.verdict.statistics import studentised_interval
 
 GEP_MASK_RATIO = 0.4  # hidden share when reconstruction is scored
-BASELINE_CELLS = 20_000
-GEP_CELLS_PER_DONOR = 500
+_RESAMPLES, _SEED = 10_000, 0  # of the intervals over donors; the seed is that of the draws too
 ALL = "all"
 _KEYS = ["predictor", "split", "metric", "donor_id", "cell_type"]
 
@@ -35,12 +34,9 @@ def evaluate(
     compute: SimpleNamespace,
     device: torch.device,
     *,
-    start: str | Path | None = None,
-    by_donor: bool = False,
-    baseline_cells: int = BASELINE_CELLS,
-    gep_cells_per_donor: int = GEP_CELLS_PER_DONOR,
-    bootstrap: int = 10_000,
-    seed: int = 0,
+    start: str | Path,
+    baseline_cells: int,
+    gep_cells_per_donor: int,
 ) -> pd.DataFrame:
     """Score the model and the baselines on the test donors.
 
@@ -62,18 +58,11 @@ def evaluate(
     device
         Where `model` is.
     start
-        scGPT folder of the model before fine-tuning, for the baseline of a frozen encoder; without
-        it that baseline is left out.
-    by_donor
-        Whether each donor's own rows are returned too.
+        scGPT folder of the model before fine-tuning, for the baseline of a frozen encoder.
     baseline_cells
         Most training cells that the baselines are fitted on (`sample_cells`).
     gep_cells_per_donor
         Most test cells of a donor whose expression is reconstructed, drawn at random.
-    bootstrap
-        Resamples of the test donors for the intervals.
-    seed
-        Seed of both draws and of the bootstrap.
 
     Returns
     -------
@@ -98,27 +87,26 @@ def evaluate(
             fix="give preprocess.test a larger share, or check the cell-type column",
         )
     truth = pd.Categorical(obs["cell_type"], categories=labels).codes.astype(np.int64)
-    fit = sample_cells(obs, train, baseline_cells, seed)
+    fit = sample_cells(obs, train, baseline_cells, _SEED)
 
     given = (tokenizer, fit, test, truth[fit], len(labels))
     predictions = {
         "scgpt": type_probabilities(model, tokenizer, test, compute, device),
         "majority": majority(truth[train], len(test), len(labels)),
         "pca_logistic": pca_logistic(*given),
+        "frozen_encoder": frozen_encoder(start, *given, compute, device),
     }
-    if start is not None:
-        predictions["frozen_encoder"] = frozen_encoder(start, *given, compute, device)
-    shown = test[cap_at_random(obs.iloc[test], gep_cells_per_donor, seed)]
+    shown = test[cap_at_random(obs.iloc[test], gep_cells_per_donor, _SEED)]
 
     rows = list(_classification_rows(obs.iloc[test], truth[test], predictions, labels))
     rows += _reconstruction_rows(model, tokenizer, obs, fit, shown, labels, compute, device)
     table = pd.DataFrame(rows).assign(split="test")
-    table = with_donor_means(table, bootstrap, seed)
+    table = with_donor_means(table)
     columns = [*_KEYS, "value", "n_cells", "n_donors", "donor_mean", "donor_low", "donor_high"]
-    return table.loc[by_donor | (table["donor_id"] == ALL), columns].reset_index(drop=True)
+    return table[columns]
 
 
-def with_donor_means(table: pd.DataFrame, n_resamples: int, seed: int) -> pd.DataFrame:
+def with_donor_means(table: pd.DataFrame) -> pd.DataFrame:
     """Add the mean over donors, who are the unit, and its 95 % studentised bootstrap interval.
 
     They stand in the rows of all donors and cell types, NaN in others; donors without a value
@@ -129,7 +117,7 @@ def with_donor_means(table: pd.DataFrame, n_resamples: int, seed: int) -> pd.Dat
     found = {}
     for keys, values in donors.groupby(["predictor", "metric"])["value"]:
         values = values.to_numpy()
-        low, high = studentised_interval(values, n_resamples=n_resamples, seed=seed)
+        low, high = studentised_interval(values, n_resamples=_RESAMPLES, seed=_SEED)
         found[keys] = (values.mean(), *((low, high) if len(values) > 1 else (np.nan, np.nan)))
     nothing = (np.nan,) * 3
     means = [

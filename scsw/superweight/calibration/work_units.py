@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -79,7 +78,6 @@ def do_all(
     *,
     workers: int,
     minutes: float | None = None,
-    say: Callable[[str], None] = print,
 ) -> int:
     """Do all pieces that are not done yet and return how many are left.
 
@@ -95,8 +93,6 @@ def do_all(
         Processes.
     minutes
         No piece is begun later than this after the start.
-    say
-        Tells of progress.
 
     Raises
     ------
@@ -124,7 +120,7 @@ def do_all(
                     failed.append(f"{unit.name}: {error}")
                 else:
                     waiting.extend(unit.then)
-                say(f"{time.monotonic() - started:6.0f} s  {unit.name}  {error or 'done'}")
+                print(f"{time.monotonic() - started:6.0f} s  {unit.name}  {error or 'done'}")
     left = sum(1 + len(unit.then) for unit in waiting)
     if failed:
         raise ScswError(

@@ -56,7 +56,7 @@ def coverage(
     return float(1 - above - below), float(above), float(below)
 
 
-def coverage_table(simulations: int = SIMULATIONS, seed: int = SEED) -> str:
+def coverage_table() -> str:
     """Return the table as Markdown."""
     lines = [
         "| donor effects | donors | holds the truth | lies above it | lies below it |",
@@ -64,7 +64,7 @@ def coverage_table(simulations: int = SIMULATIONS, seed: int = SEED) -> str:
     ]
     for effects in EFFECTS:
         for n in DONORS:
-            shares = coverage(effects, n, simulations=simulations, seed=seed)
+            shares = coverage(effects, n, simulations=SIMULATIONS, seed=SEED)
             lines.append(f"| {effects} | {n} | " + " | ".join(f"{s:.1%}" for s in shares) + " |")
     return "\n".join(lines).replace("%", " %")
 

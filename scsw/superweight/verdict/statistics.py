@@ -11,6 +11,7 @@ import pandas as pd
 EDIT = ["weight_set", "candidate_id", "of", "mode", "scale", "draw"]
 _EXACT_FLIPS = 15  # up to this many donors every sign pattern is tried
 _RESAMPLED = 2**21  # numbers that are in memory together
+_TAILS = ((1 - 0.95) / 2, (1 + 0.95) / 2)  # of a 95 % interval
 
 
 def donor_effects(effects: pd.DataFrame, column: str = "sum_d_nll") -> pd.Series:
@@ -37,10 +38,8 @@ def rank_p(effect: float, controls: np.ndarray) -> float:
     return (1 + int((controls >= effect).sum())) / (controls.size + 1)
 
 
-def studentised_interval(
-    values: np.ndarray, *, n_resamples: int, seed: int, confidence: float = 0.95
-) -> tuple[float, float]:
-    """Bootstrap-t interval of a mean over donors (Efron & Tibshirani 1993, chapter 12).
+def studentised_interval(values: np.ndarray, *, n_resamples: int, seed: int) -> tuple[float, float]:
+    """95 % bootstrap-t interval of a mean over donors (Efron & Tibshirani 1993, chapter 12).
 
     A percentile bootstrap of few donors is too narrow; dividing each resampled mean by its own
     standard error mends most of that.
@@ -65,12 +64,12 @@ def studentised_interval(
     errors = sample.std(axis=1, ddof=1) / np.sqrt(n)
     usable = errors > 1e-12 * error  # a resample of one donor alone has no spread
     t = (sample.mean(axis=1)[usable] - mean) / errors[usable]
-    low, high = np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(t, _TAILS)
     return mean - high * error, mean - low * error
 
 
 def studentised_intervals(
-    values: np.ndarray, *, n_resamples: int, seed: int, confidence: float = 0.95
+    values: np.ndarray, *, n_resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return `studentised_interval` of each row; all rows of as many donors share the resamples.
 
@@ -94,14 +93,15 @@ def studentised_intervals(
         times = np.stack([(index == donor).sum(1) for donor in range(n)]).astype(float)
         times = times[:, times.max(0) < n]  # a resample of one donor alone has no spread
         for rows in np.array_split(own, -(-own.size * n_resamples // _RESAMPLED)):
-            bounds[:, rows] = _bounds(packed[rows, :n], times, confidence)
+            bounds[:, rows] = _bounds(packed[rows, :n], times)
         for row in own[np.isnan(bounds[0, own])]:  # donors alike, in full or in a resample
-            alone = {"n_resamples": n_resamples, "seed": seed, "confidence": confidence}
-            bounds[:, row] = studentised_interval(packed[row, :n], **alone)
+            bounds[:, row] = studentised_interval(
+                packed[row, :n], n_resamples=n_resamples, seed=seed
+            )
     return bounds[0], bounds[1]
 
 
-def _bounds(values: np.ndarray, times: np.ndarray, confidence: float) -> np.ndarray:
+def _bounds(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return both bounds of each row; NaN where a resample has no spread.
 
     Parameters
@@ -122,7 +122,7 @@ def _bounds(values: np.ndarray, times: np.ndarray, confidence: float) -> np.ndar
     found = np.full((2, len(values)), np.nan)
     if good.any():
         t = shift[good] / errors[good]
-        low, high = np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)
+        low, high = np.quantile(t, _TAILS, axis=1)
         found[:, good] = mean[good, 0] - np.stack([high, low]) * error[good]
     return found
 

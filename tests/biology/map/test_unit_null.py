@@ -22,6 +22,7 @@ def test_the_statistic_is_the_relative_difference_and_p_the_share_of_the_pool():
     expected = [(1 + (np.abs(t[1:]) >= abs(x)).sum()) / (1 + 20 * 30) for x in t[0]]
     assert found.p == pytest.approx(expected)
     assert found.mean == pytest.approx(others.mean(0)) and found.n == 20
+    assert found.sd == pytest.approx(others.std(0, ddof=1))
 
 
 def test_a_unit_like_its_controls_keeps_the_level():
@@ -51,4 +52,13 @@ def test_silent_units_and_few_controls():
     assert np.isfinite(alone.z).all()
     few = against_units(own, np.zeros((18, 30)))
     assert np.isnan(few.p).all() and few.n == 18
-    assert np.isnan(against_units(np.full(30, np.nan), np.zeros((19, 30))).p).all()
+    own[7] = np.nan  # one gene could not be matched
+    assert np.isnan(against_units(own, np.zeros((19, 30))).p).all()
+
+
+def test_a_control_that_is_as_extreme_counts_as_reached():
+    others = np.random.default_rng(3).normal(size=(19, 30))
+    others[0, 4], own = 8.0, np.zeros(30)
+    own[4] = 8.0  # the same as one control, so that neither is more extreme
+    found = against_units(own, others)
+    assert found.p[4] == pytest.approx(2 / (1 + 19 * 30))

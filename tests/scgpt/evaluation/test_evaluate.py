@@ -28,6 +28,7 @@ from scsw.scgpt.tokens.streamed_cohort import streamed_cells
 from tests.tiny import COMPUTE, TYPES, model_settings, write_cohort
 
 CPU = torch.device("cpu")
+SIZES = {"baseline_cells": 20_000, "gep_cells_per_donor": 500}
 KEYS = ["predictor", "metric", "donor_id", "cell_type"]
 
 
@@ -42,7 +43,7 @@ def run(tmp_path_factory):
     tokenizer = cohort_tokenizer(cells, folder / "init")
     model = load_model(folder / "init")
     given = (model, cells, tokenizer, TYPES, COMPUTE, CPU)
-    table = evaluate(*given, start=folder / "other", by_donor=True)
+    table = evaluate(*given, start=folder / "other", **SIZES)
     return cohort, folder / "other", given, table
 
 
@@ -78,13 +79,6 @@ def test_every_row_is_there_once(run):
     assert table["donor_id"].nunique() == 13 and (overall["n_donors"] == 12).all()
     assert (table.loc[table["donor_id"] != ALL, "n_donors"] == 1).all()
     assert (overall["n_cells"] == 12 * 9).all()
-
-
-def test_the_pooled_rows_are_what_is_returned_by_default(run):
-    _, _, given, table = run
-    pooled = evaluate(*given)
-    expected = table[(table["donor_id"] == ALL) & (table["predictor"] != "frozen_encoder")]
-    pd.testing.assert_frame_equal(pooled, expected.reset_index(drop=True))
 
 
 def test_the_models_scores_are_those_of_sklearn(run):
@@ -129,7 +123,7 @@ def test_the_mean_over_donors_has_a_bootstrap_interval(run):
 def test_one_donor_has_no_interval_and_a_missing_value_is_left_out():
     rows = [("scgpt", "nll", d, ALL, v) for d, v in [(ALL, 1.0), ("a", 2.0), ("b", math.nan)]]
     table = pd.DataFrame(rows, columns=[*KEYS, "value"])
-    found = with_donor_means(table, 500, 0).iloc[0]
+    found = with_donor_means(table).iloc[0]
     assert found["donor_mean"] == 2.0 and math.isnan(found["donor_low"])
 
 
@@ -187,11 +181,10 @@ def test_counts_may_stay_on_disk(run):
     cells, rows = streamed_cells(cohort, ["train", "test"])
     tokenizer = cohort_tokenizer(cells, start, rows=rows)
     assert cells.X is None
-    streamed = evaluate(model, cells, tokenizer, labels, compute, device, start=start)
+    streamed = evaluate(model, cells, tokenizer, labels, compute, device, start=start, **SIZES)
     # The cells stand in another order, so that sums are rounded otherwise.
-    kept = table[table["donor_id"] == ALL]
-    both = streamed.merge(kept, on=KEYS, how="outer")
-    assert len(both) == len(kept) and both["value_x"].to_numpy() == pytest.approx(
+    both = streamed.merge(table, on=KEYS, how="outer")
+    assert len(both) == len(table) and both["value_x"].to_numpy() == pytest.approx(
         both["value_y"].to_numpy(), rel=1e-3, abs=1e-3
     )
 
@@ -239,8 +232,9 @@ def test_cells_of_an_unknown_type_are_counted_nowhere(run):
     other.obs["cell_type"] = other.obs["cell_type"].astype(str)
     other.obs.iloc[test[:5], other.obs.columns.get_loc("cell_type")] = "Never seen"
     tokenizer = cohort_tokenizer(other, run[1])
-    found = evaluate(model, other, tokenizer, labels, compute, device)
+    given = (model, other, tokenizer, labels, compute, device)
+    found = evaluate(*given, start=run[1], **SIZES)
     assert of(found, "scgpt", "accuracy")["n_cells"] == len(test) - 5
     other.obs["split"] = "train"
     with pytest.raises(ScswError, match="no test donor of tiny holds a cell"):
-        evaluate(model, other, tokenizer, labels, compute, device)
+        evaluate(*given, start=run[1], **SIZES)
