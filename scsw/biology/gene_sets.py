@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 from scsw.errors import ScswError
 from scsw.files import require
@@ -138,3 +139,21 @@ def within_background(
     largest = min(max_size, len(background) - 1)
     cut = {name: sorted(background.intersection(library[name])) for name in sorted(library)}
     return {name: genes for name, genes in cut.items() if min_size <= len(genes) <= largest}
+
+
+def testable_sets(
+    libraries: Mapping[str, Library], background: Collection[str], settings: SimpleNamespace
+) -> dict[str, Library]:
+    """Cut every library as `within_background` does.
+
+    Parameters
+    ----------
+    libraries
+        Library → set → genes.
+    background
+        All genes that could have been found.
+    settings
+        Section ``enrich`` of the config: ``min_size, max_size``.
+    """
+    limits = {"min_size": settings.min_size, "max_size": settings.max_size}
+    return {name: within_background(sets, background, **limits) for name, sets in libraries.items()}

@@ -9,7 +9,8 @@ import pandas as pd
 
 from scsw.biology.components.component_activity import MEASURES
 from scsw.biology.enrich import over_representation as ora
-from scsw.biology.gene_sets import Library, find_gmt, read_libraries, within_background
+from scsw.biology.gene_sets import Library, find_gmt, read_libraries, testable_sets
+from scsw.biology.stages.donor_measures import held_out
 from scsw.biology.stages.stages import stage_tests
 from scsw.biology.tables import (
     AS_MEASURED,
@@ -105,8 +106,7 @@ def pathways(
         query = order.loc[order["z"].gt(0), "gene"].head(settings.top_genes).tolist()
         if query:
             background = order["gene"].tolist()
-            limits = {"min_size": settings.min_size, "max_size": settings.max_size}
-            sets = {n: within_background(s, background, **limits) for n, s in libraries.items()}
+            sets = testable_sets(libraries, background, settings)
             found = ora.over_representation(query, background, sets)
             parts.append(found.assign(view=view, block=block, component=component))
     if not any(len(part) for part in parts):
@@ -137,14 +137,8 @@ def component_stages(
     settings, statistics
         Sections ``stages`` and ``statistics`` of the config.
     """
-    by_region = activity["region"].ne("all").any()
-    used = (
-        data["cell_type"].eq("all")
-        & data["split"].isin(["discovery", "test"])
-        & ~data["is_reference"].astype(bool)
-        & data["region"].ne("all").eq(by_region)
-    )
-    facts = data[used].drop(columns=[*_MODEL, *_OF_CANDIDATE]).drop_duplicates(_PLACE)
+    used = held_out(data[data["cell_type"].eq("all")])
+    facts = used.drop(columns=[*_MODEL, *_OF_CANDIDATE]).drop_duplicates(_PLACE)
     names = activity[_COMPONENT].drop_duplicates()
     number = names.assign(candidate_id=range(len(names)))  # the components' own identifier
     donors = (

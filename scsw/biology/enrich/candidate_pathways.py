@@ -18,7 +18,7 @@ from scsw.biology.enrich.against_controls import (
     ora_against_controls,
 )
 from scsw.biology.enrich.calibration import calibrated_columns, empirical_fdr, uncalibrated_columns
-from scsw.biology.gene_sets import Library, within_background
+from scsw.biology.gene_sets import Library, testable_sets
 from scsw.biology.ranking import leading_genes, ranked_genes
 from scsw.biology.tables import benjamini_hochberg
 from scsw.errors import ScswError
@@ -156,5 +156,4 @@ def _testable(
             expected="the same kind of gene name, such as gene symbols, in both",
             fix="give GMT files that name genes as the cohort does",
         )
-    limits = {"min_size": settings.min_size, "max_size": settings.max_size}
-    return {name: within_background(sets, background, **limits) for name, sets in libraries.items()}
+    return testable_sets(libraries, background, settings)

@@ -95,26 +95,47 @@ def gene_scores(
         nothing = ControlScores(np.array([], str), np.array([], int), statistics.alpha)
         return GeneTables(typed([], GENE_TABLE), typed([], UNIT_TABLE), nothing.table())
     groups = CellGroups.of(cells)
-    types = groups.type_of, len(groups.types)
     units = sorted(set(zip(candidates["block"], candidates["column"], strict=True)))
-    read = read_in(model, tokenizer, *types, units, compute, device)
-    chosen = _chosen(model, candidates, read, settings, seed)
-    rows = spread_cells(cells.obs, tokenizer.cell_keys, settings.write_out_cells)
-    edits = control_edits(model, chosen["write_out"])
-    by_group = groups.group_of, groups.n_groups
-    written = write_out(model, tokenizer, rows, *by_group, candidates, edits, compute, device)
-
+    read = read_in(model, tokenizer, groups.type_of, len(groups.types), units, compute, device)
+    nulls = _nulls(model, candidates, read, settings, seed)
+    written = write_out(
+        model,
+        tokenizer,
+        spread_cells(cells.obs, tokenizer.cell_keys, settings.write_out_cells),
+        groups.group_of,
+        groups.n_groups,
+        candidates,
+        control_edits(model, nulls["write_out"]),
+        compute,
+        device,
+    )
     readable = list(strata(read.by_type.by_group()[1], read.bins, groups, settings))
     counts = groups.by_donor(written.gep.by_group()[1]).sum(0)
     writable = list(strata(counts, read.bins, groups, settings))
     controls = _scores_of_controls(
-        groups, read, written, readable, writable, chosen, statistics.alpha
+        groups, read, written, readable, writable, nulls, statistics.alpha
     )
-    embedding = gene_embedding(model, tokenizer, device)
-    given = candidates, read, groups, readable, controls, chosen["read_in"], embedding
-    parts = [*read_in_parts(*given)]
-    given = candidates, written, groups, writable, controls, chosen["write_out"], statistics
-    parts += write_out_parts(*given, by_donor=by_donor)
+    parts = [
+        *read_in_parts(
+            candidates,
+            read,
+            groups,
+            readable,
+            controls,
+            nulls["read_in"],
+            gene_embedding(model, tokenizer, device),
+        ),
+        *write_out_parts(
+            candidates,
+            written,
+            groups,
+            writable,
+            controls,
+            nulls["write_out"],
+            statistics,
+            by_donor=by_donor,
+        ),
+    ]
     if not parts:  # no gene is detected in enough cells
         return GeneTables(typed([], GENE_TABLE), typed([], UNIT_TABLE), controls.table())
     table = pd.concat(parts, ignore_index=True).reindex(columns=list(GENE_TABLE))
@@ -122,13 +143,20 @@ def gene_scores(
     for p, q in {"p": "q", "unit_p": "unit_q"}.items():
         table[q] = family_q(table, candidates, p)
     linear = _linearity(candidates, written, writable, table)
-    chosen["write_out"]["linearity"] = chosen["write_out"]["candidate_id"].map(linear)
-    units = pd.concat([each.reindex(columns=UNITS) for each in chosen.values()], ignore_index=True)
+    nulls["write_out"]["linearity"] = nulls["write_out"]["candidate_id"].map(linear)
+    of_nulls = _control_units(nulls, table, controls, statistics.alpha)
+    return GeneTables(typed(table, GENE_TABLE), typed(of_nulls, UNIT_TABLE), controls.table())
+
+
+def _control_units(
+    nulls: dict[str, pd.DataFrame], table: pd.DataFrame, controls: ControlScores, alpha: float
+) -> pd.DataFrame:
+    """Return the controls of all views, with how many genes of theirs and of the candidate pass."""
+    units = pd.concat([each.reindex(columns=UNITS) for each in nulls.values()], ignore_index=True)
     units["n_passed"] = units["control"].map(controls.n_passed)
-    units = units.drop(columns="own_passed").merge(
-        _own_passed(table, statistics.alpha), how="left", on=["candidate_id", "view"]
+    return units.drop(columns="own_passed").merge(
+        _own_passed(table, alpha), how="left", on=["candidate_id", "view"]
     )
-    return GeneTables(typed(table, GENE_TABLE), typed(units, UNIT_TABLE), controls.table())
 
 
 def _own_passed(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -139,10 +167,10 @@ def _own_passed(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     return counts.astype(float).where(tested).rename("own_passed").reset_index()
 
 
-def _chosen(
+def _nulls(
     model: nn.Module, candidates: pd.DataFrame, read: ReadIn, settings: SimpleNamespace, seed: int
 ) -> dict[str, pd.DataFrame]:
-    """Return the controls of each view."""
+    """Return by view which controls each candidate is compared with."""
     alike = Alike(read.firing, read.activation)
     n_rows = encoder_layers(model)[0].linear2.out_features
     most = settings.n_write_out_controls
@@ -158,17 +186,17 @@ def _scores_of_controls(
     written: WriteOut,
     readable: list[Stratum],
     writable: list[Stratum],
-    chosen: dict[str, pd.DataFrame],
+    nulls: dict[str, pd.DataFrame],
     alpha: float,
 ) -> ControlScores:
     """Score all controls over all cells; genes have a row where read-in could be scored."""
     over_all = readable[0] if readable else None  # the first stratum is that of all cells
     scored = np.array([], int) if over_all is None else over_all.genes
     controls = ControlScores(groups.genes, scored, alpha)
-    for c in chosen["read_in"].drop_duplicates("control").itertuples():
+    for c in nulls["read_in"].drop_duplicates("control").itertuples():
         controls.add(c.control, over_all, read.every[c.block][:, c.column])
     over_all = writable[0] if writable else None
-    names = chosen["write_out"]["control"].drop_duplicates()
+    names = nulls["write_out"]["control"].drop_duplicates()
     for name, sums in zip(names, written.controls, strict=True):
         controls.add(name, over_all, sums)
     return controls

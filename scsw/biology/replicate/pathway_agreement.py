@@ -17,7 +17,7 @@ from scipy.stats import hypergeom
 
 from scsw.biology.enrich.over_representation import over_representation
 from scsw.biology.enrich.set_membership import membership
-from scsw.biology.gene_sets import Library, within_background
+from scsw.biology.gene_sets import Library, testable_sets
 from scsw.biology.ranking import leading_genes, ranked_genes, view_scores
 from scsw.biology.replicate.matching import unit_ranks
 
@@ -65,8 +65,7 @@ def gene_list(
     ranked = ranked_genes(view_scores(gene_scores, "read_in", candidate), "read_in")
     leads = leading_genes(ranked, "read_in", settings.top_genes)
     background = ranked["gene"].tolist()
-    limits = {"min_size": settings.min_size, "max_size": settings.max_size}
-    sets = {name: within_background(s, background, **limits) for name, s in libraries.items()}
+    sets = testable_sets(libraries, background, settings)
     return GeneList(ranked.loc[leads, "gene"].tolist(), background, sets)
 
 
