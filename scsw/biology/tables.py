@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from statsmodels.stats.multitest import multipletests
 
 from scsw.errors import ScswError
-from scsw.files import require
 
 _MODEL = {"cohort": "text", "arm": "text", "seed": "int64"}
 _TEST = {"p": "float64", "q": "float64", "null": "text"}
@@ -174,55 +170,6 @@ def typed(
     text = "string" if table.empty else "object"
     dtypes = {name: text if kind == "text" else kind for name, kind in columns.items()}
     return table[list(columns)].astype(dtypes).reset_index(drop=True)
-
-
-def read_columns(
-    path: str | Path,
-    columns: Iterable[str],
-    *,
-    optional: Iterable[str] = (),
-    **rows: str | Sequence[str],
-) -> pd.DataFrame:
-    """Read some columns and rows of a Parquet table, leaving the rest on the disk.
-
-    Parameters
-    ----------
-    path
-        The Parquet file.
-    columns
-        Columns to read.
-    optional
-        Columns to read where the table has them.
-    **rows
-        Column → value, or values, that the rows to read have there.
-
-    Raises
-    ------
-    ScswError
-        If the file is missing, is not Parquet or lacks a column.
-    """
-    path, columns = require(path), list(columns)
-    values = [[wanted] if isinstance(wanted, str) else wanted for wanted in rows.values()]
-    # One group of equalities per combination: unlike "in", == also works on an empty column.
-    filters = [
-        [(name, "==", value) for name, value in zip(rows, wanted, strict=True)]
-        for wanted in product(*values)
-    ]
-    try:
-        present = set(pq.read_schema(path).names)
-        missing = [name for name in columns if name not in present]
-        if not missing:
-            columns += [name for name in optional if name in present]
-            return pd.read_parquet(path, columns=columns, filters=filters if rows else None)
-    except (OSError, TypeError, ValueError) as error:
-        raise ScswError(
-            f"{path} cannot be read as a table: {error}", expected="a Parquet file"
-        ) from error
-    raise ScswError(
-        f"{path} lacks the columns {missing}",
-        expected="a table as docs/outputs.md describes it",
-        fix="check that the right file is given, and run the step that writes it again",
-    )
 
 
 def one_model(*tables: pd.DataFrame) -> dict[str, Any]:

@@ -44,7 +44,7 @@ FAMILY_EFFECTS = (
 METRICS = (
     "arm seed candidate_id metric intact pruned effect effect_low effect_high unresolved n_donors"
 ).split()
-ZEROED = [("weight_set", "==", "candidate"), ("mode", "==", "zero"), ("by", "==", "all")]
+ZEROED = {"weight_set": "candidate", "mode": "zero", "by": "all"}
 PAIRS = "arm seed candidate_a candidate_b effect_joint excess excess_low excess_high masked".split()
 QUANTIZATION = [
     *MODEL,

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 from anndata.io import read_elem
 
 from scsw.errors import ScswError
-from scsw.files import read_table, require, stacked
+from scsw.files import read_columns, read_table, require, stacked
 from scsw.report.columns import OBS
 
 Models = list[tuple[str, int]]  # (arm, seed)
+Rows = Mapping[str, Any]  # column → value, or values, that the rows to read have there
+NO_CHOICE: Rows = MappingProxyType({})
 
 
 def read_obs(path: Path) -> pd.DataFrame:
@@ -30,28 +34,16 @@ def read_obs(path: Path) -> pd.DataFrame:
         return pd.DataFrame({name: read_elem(file["obs"][name]) for name in OBS})
 
 
-def read(
-    path: Path, columns: list[str] | None = None, filters: list[tuple] | None = None
-) -> pd.DataFrame:
+def read(path: Path, columns: list[str] | None = None, rows: Rows = NO_CHOICE) -> pd.DataFrame:
     """Read some columns and rows of a Parquet table, or the columns of a TSV."""
+    if columns is None:
+        return read_table(path)
     if path.suffix == ".tsv":
-        table = read_table(path)
-        present = list(table.columns)
-    else:
-        present = pq.read_schema(require(path)).names
-    absent = [name for name in columns or [] if name not in present]
-    if absent:
-        raise ScswError(
-            f"{path} has no column {', '.join(absent)}",
-            expected="the columns listed in docs/outputs.md",
-            fix="run the step that writes this table again",
-        )
-    if path.suffix == ".tsv":
-        return table[columns] if columns else table
-    return pd.read_parquet(path, columns=columns, filters=filters)
+        return read_table(path, columns)[columns]
+    return read_columns(path, columns, **rows)
 
 
-def read_optional(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+def read_optional(path: Path, columns: list[str]) -> pd.DataFrame:
     """Read a table, or return an empty one if there is none."""
     return read(path, columns) if path.exists() else pd.DataFrame(columns=columns)
 
@@ -61,7 +53,7 @@ def read_of_models(
     models: Models,
     name: str,
     columns: list[str] | None = None,
-    filters: list[tuple] | None = None,
+    rows: Rows = NO_CHOICE,
     optional: Models | tuple[()] = (),
     add_model: bool = False,
 ) -> pd.DataFrame:
@@ -74,7 +66,7 @@ def read_of_models(
         path = folder / arm / str(seed) / name
         if not path.exists() and (arm, seed) in optional:
             continue
-        table = read(path, columns, filters)
+        table = read(path, columns, rows)
         found.append(table.assign(arm=arm, seed=seed) if add_model else table)
     return stacked(found) if found else pd.DataFrame(columns=columns)
 

@@ -238,27 +238,25 @@ def read_tables(
         type_effects=type_effects,
         quantization=_quantization(folder, config, cohort, about),
         pairs=of_real("prune/pairs", PAIRS),
-        metrics=of_real("prune/metrics", METRICS, filters=ZEROED),
+        metrics=of_real("prune/metrics", METRICS, rows=ZEROED),
         recovery=of_real("prune/recovery", RECOVERY),
         family_effects=of_real("prune/family_effects", FAMILY_EFFECTS),
         verdicts=rows_of_models(verdicts, real),
         arm_verdicts=rows_of_models(verdicts, arms),
         controls=read_optional(folder / "controls.parquet", CONTROLS),
-        genes=of_real(
-            "map/gene_scores", GENES, filters=[("cell_type", "==", "all")], optional=real
-        ),
+        genes=of_real("map/gene_scores", GENES, rows={"cell_type": "all"}, optional=real),
         control_units=of_real("map/control_units", CONTROL_UNITS, optional=real),
         components=of_real("components/component_effects", COMPONENTS, optional=real),
         component_pathways=of_real(
             "component_links/component_pathways",
             COMPONENT_PATHWAYS,
-            filters=[("view", "==", "contribution")],
+            rows={"view": "contribution"},
             optional=real,
         ),
         component_stages=of_real(
             "component_links/component_stages",
             COMPONENT_STAGES,
-            filters=[("primary", "==", True)],
+            rows={"primary": True},
             optional=real,
         ),
         pathways=gathered("pathways", PATHWAYS),
@@ -298,14 +296,14 @@ def input_files(
 
 def _spikes(folder: Path, models: Models, optional: Models) -> pd.DataFrame:
     """Read the spikes over all cells; a site whose median is zero has no ratio."""
-    everywhere = [("group_by", "==", "all")]
-    table = read_of_models(folder, models, "search/spikes.parquet", SPIKES, everywhere, optional)
+    whole = {"group_by": "all"}
+    table = read_of_models(folder, models, "search/spikes.parquet", SPIKES, whole, optional)
     return table[np.isfinite(table["ratio"].astype(float))].reset_index(drop=True)
 
 
 def _effects(folder: Path, seeds: list[int]) -> list[pd.DataFrame]:
     """Summarise the zeroing effects model by model: all of them at once may be large."""
-    zeroed = [("mode", "==", "zero"), ("weight_set", "in", ["candidate", "random"])]
+    zeroed = {"mode": "zero", "weight_set": ["candidate", "random"]}
     found = []
     for seed in seeds:
         edits = read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
@@ -315,7 +313,7 @@ def _effects(folder: Path, seeds: list[int]) -> list[pd.DataFrame]:
 
 
 def _stage_donors(folder: Path, real: Models, min_cells: int) -> pd.DataFrame:
-    rows = [("depth", "==", AS_MEASURED), ("cell_type", "==", "all")]
+    rows = {"depth": AS_MEASURED, "cell_type": "all"}
     scores = read_of_models(folder, real, "map/donor_scores.parquet", DONOR_SCORES, rows, real)
     return held_out(scores[scores["n_cells"] >= min_cells]).reset_index(drop=True)
 

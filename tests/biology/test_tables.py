@@ -8,10 +8,10 @@ from scsw.biology.tables import (
     benjamini_hochberg_once,
     measured_unit,
     one_model,
-    read_columns,
     typed,
 )
 from scsw.errors import ScswError
+from scsw.files import read_columns
 
 
 def test_only_the_rows_and_columns_asked_for_are_read(write):

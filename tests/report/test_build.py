@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from scsw.errors import ScswError
-from scsw.report import limits, style
-from scsw.report.build import report
+from scsw.report import build, limits, style
 from scsw.report.checks import checks
 from scsw.report.figures import DRAW
 from scsw.report.methods import methods_text
@@ -161,9 +160,10 @@ def test_what_to_look_at_before_belief_stands_above_the_sections(written):
         assert unsupported(check["text"], numbers) == []
 
 
-def test_a_placard_is_a_file_but_not_shown_twice_on_the_page(tmp_path):
+def test_a_placard_is_a_file_but_not_shown_twice_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "figure_names", lambda *_: ["cohort", "pruning", "finetuning"])
     run = write_run(tmp_path, Shape(seeds=(0,), arms=(), n_candidates=0, n_controls=5))
-    report(run.folder, tmp_path / "out", config=run.config, cohort=run.cohort)
+    build.report(run.folder, tmp_path / "out", config=run.config, cohort=run.cohort)
     html = (tmp_path / "out" / "report.html").read_text()
     shown = [title for title in re.findall(r'alt="([^"]*), as described', html)]
     assert "Cohort" in shown and "Pruning" not in shown
@@ -295,7 +295,7 @@ def test_nothing_is_left_behind_when_a_table_is_missing(tmp_path):
     run = write_run(tmp_path / "run", Shape(seeds=(0,), arms=(), n_controls=5))
     (run.folder / "real" / "0" / "prune" / "effects.parquet").unlink()
     with pytest.raises(ScswError, match=r"effects\.parquet does not exist"):
-        report(run.folder, tmp_path / "out", config=run.config, cohort=run.cohort)
+        build.report(run.folder, tmp_path / "out", config=run.config, cohort=run.cohort)
     assert not (tmp_path / "out").exists()
 
 

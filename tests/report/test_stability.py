@@ -146,5 +146,5 @@ def test_an_older_table_is_refused(tmp_path):
     run = write_run(tmp_path, SMALL)
     path = run.folder / "stability.parquet"
     pd.read_parquet(path).drop(columns="origin").to_parquet(path)
-    with pytest.raises(ScswError, match=r"stability\.parquet has no column origin"):
+    with pytest.raises(ScswError, match=r"stability\.parquet lacks the columns \['origin'\]"):
         read(run)

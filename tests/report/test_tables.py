@@ -80,7 +80,9 @@ def test_rows_of_seeds_that_are_no_longer_in_the_config_are_left_out(run):
 def test_a_missing_column_is_named(run):
     path = run.folder / "verdicts.parquet"
     pd.read_parquet(path).drop(columns="detectable_effect").to_parquet(path)
-    with pytest.raises(ScswError, match=r"verdicts\.parquet has no column detectable_effect"):
+    with pytest.raises(
+        ScswError, match=r"verdicts\.parquet lacks the columns \['detectable_effect'\]"
+    ):
         read(run)
 
 

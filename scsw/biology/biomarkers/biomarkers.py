@@ -25,11 +25,10 @@ from scsw.biology.tables import (
     STAGES,
     VIEW_AGREEMENT,
     one_model,
-    read_columns,
     typed,
 )
 from scsw.errors import ScswError
-from scsw.files import stacked, write_table
+from scsw.files import read_columns, stacked, write_table
 from scsw.provenance import recorded
 
 NAMED_GENES = ("APP", "PSEN1", "PSEN2", "MAPT", "TREM2", "APOE", "IL1B", "FOXO3")

@@ -19,10 +19,9 @@ from scsw.biology.tables import (
     THINNED,
     benjamini_hochberg,
     one_model,
-    read_columns,
     typed,
 )
-from scsw.files import read_table, write_table
+from scsw.files import read_columns, read_table, write_table
 from scsw.provenance import recorded
 
 PRIMARY_VIEW, PRIMARY_LIBRARY = "contribution", "ad_axes"

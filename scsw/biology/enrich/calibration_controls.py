@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from scsw.biology.tables import read_columns
 from scsw.errors import ScswError
-from scsw.files import require
+from scsw.files import read_columns, require
 
 UNITS = "cohort arm seed candidate_id view control distance".split()
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from scsw.biology.enrich.calibration_controls import read_controls
 from scsw.biology.enrich.model_enrichment import ModelEnrichment
 from scsw.biology.gene_sets import find_gmt, read_libraries
-from scsw.errors import ScswError
+from scsw.config_checks import check_shard
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
 
@@ -97,12 +97,7 @@ def enrich_shard(
     ScswError
         As `enrich`; and if there is no such shard.
     """
-    if not 0 <= shard < settings.shards:
-        raise ScswError(
-            f"there is no shard {shard} of {settings.shards}",
-            expected=f"a shard from 0 to {settings.shards - 1}",
-            fix="raise enrich.shards or correct --shard",
-        )
+    check_shard("enrich", shard, settings.shards)
     given = {"settings": settings, "controls": controls, "simulated": simulated}
     step = f"enrich-{shard}-of-{settings.shards}"
     with _opened(step, gene_scores, candidates, out, more={}, **given) as work:

@@ -15,16 +15,9 @@ from scsw.biology.enrich.candidate_pathways import Libraries, Query, candidate_p
 from scsw.biology.enrich.set_overlaps import set_overlaps
 from scsw.biology.gene_sets import within_background
 from scsw.biology.ranking import VIEWS, orientation, view_scores
-from scsw.biology.tables import (
-    GENE_SCORES,
-    PATHWAYS,
-    SET_OVERLAPS,
-    one_model,
-    read_columns,
-    typed,
-)
+from scsw.biology.tables import GENE_SCORES, PATHWAYS, SET_OVERLAPS, one_model, typed
 from scsw.errors import ScswError
-from scsw.files import stacked
+from scsw.files import read_columns, stacked
 
 
 class ModelEnrichment:

@@ -11,9 +11,9 @@ import pandas as pd
 from scsw.biology.external.groups import bulk, nuclei
 from scsw.biology.external.one_group import tests_of
 from scsw.biology.ranking import VIEWS, leading_genes, ranked_genes, view_scores
-from scsw.biology.tables import GENE_SCORES, benjamini_hochberg, one_model, read_columns, typed
+from scsw.biology.tables import GENE_SCORES, benjamini_hochberg, one_model, typed
 from scsw.errors import ScswError
-from scsw.files import require, write_table
+from scsw.files import read_columns, require, write_table
 from scsw.provenance import recorded
 
 EXTERNAL = {

@@ -34,10 +34,9 @@ from scsw.biology.tables import (
     REPLICATION_SUMMARY,
     STAGES,
     benjamini_hochberg,
-    read_columns,
     typed,
 )
-from scsw.files import require, stacked, write_table
+from scsw.files import read_columns, require, stacked, write_table
 from scsw.provenance import recorded
 from scsw.superweight.stability.stability import SITES
 

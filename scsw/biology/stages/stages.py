@@ -27,10 +27,9 @@ from scsw.biology.tables import (
     benjamini_hochberg_once,
     measured_unit,
     one_model,
-    read_columns,
     typed,
 )
-from scsw.files import write_table
+from scsw.files import read_columns, write_table
 from scsw.provenance import recorded
 
 STAGE_VARIABLES = (*STAGING, "apoe_e4", "apoe_e2")

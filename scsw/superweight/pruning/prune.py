@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from scsw.cohort.read import cohort_facts, read_cohort
+from scsw.config_checks import check_shard
 from scsw.errors import ScswError
 from scsw.files import read_json, require, write_table
 from scsw.provenance import recorded
@@ -51,12 +52,7 @@ def prune(
     shard
         Which of ``settings.shards`` to run.
     """
-    if not 0 <= shard < settings.shards:
-        raise ScswError(
-            f"there is no shard {shard} of {settings.shards}",
-            expected=f"a shard from 0 to {settings.shards - 1}",
-            fix="raise prune.shards or correct --shard",
-        )
+    check_shard("prune", shard, settings.shards)
     model_folder, cohort, out = require(model_folder), require(cohort), Path(out)
     tables = {
         name: require(Path(searched) / f"{name}.parquet")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-from scsw.errors import ScswError
+from scsw.config_checks import check_shard
 from scsw.files import require, write_table
 from scsw.superweight.search.screen import first_order_screen, slopes
 from scsw.superweight.search.screen_files import read_first_order, slopes_file, write_screen
@@ -77,12 +77,7 @@ def search_slopes(
     ScswError
         If there is no such shard.
     """
-    if not 0 <= shard < settings.shards:
-        raise ScswError(
-            f"there is no shard {shard} of {settings.shards}",
-            expected=f"a shard from 0 to {settings.shards - 1}",
-            fix="raise search.shards or correct --shard",
-        )
+    check_shard("search", shard, settings.shards)
     folder = require(folder)
     out = slopes_file(folder, shard, settings.shards)
     given = {"settings": settings, "compute": compute}
