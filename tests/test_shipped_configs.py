@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from scsw.cohort.simulate import simulate
+from scsw.cohort.simulation.simulate import simulate
 from scsw.files import read_table
 from scsw.scgpt.model import new_model
 from tests.workflow_runs import FEW, ROOT, checkout, planned, snakemake, without, write_config

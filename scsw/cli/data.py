@@ -35,7 +35,7 @@ def simulate(
     seed: Seed = 1,
 ) -> None:
     """Write a simulated cohort in a public file layout."""
-    from scsw.cohort.simulate import simulate as run
+    from scsw.cohort.simulation.simulate import simulate as run
 
     run(
         out,

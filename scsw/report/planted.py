@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import mannwhitneyu
 
 from scsw.biology.tables import benjamini_hochberg
-from scsw.cohort.simulate_expression import STAGE_EFFECTS
+from scsw.cohort.simulation.expression import STAGE_EFFECTS
 
 
 def planted_genes() -> set[str]:

@@ -18,7 +18,7 @@ for name, cohort in COHORTS.items():
                 out=simulated_path(cohort["source"]),
                 source=cohort["source"],
                 options=simulate_options(cohort),
-                code=code_hash("scsw.cohort.simulate"),
+                code=code_hash("scsw.cohort.simulation.simulate"),
             shell:
                 "scsw simulate --out {params.out:q} --source {params.source} {params.options} &> {log:q}"
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from scsw.cohort.preprocess import preprocess
 from scsw.cohort.request import Request
-from scsw.cohort.simulate import simulate
+from scsw.cohort.simulation.simulate import simulate
 from scsw.files import read_table, write_table
 from scsw.scgpt.finetune import finetune
 from scsw.scgpt.init import init
@@ -26,7 +26,7 @@ def start(folder: Path, options: dict[str, int], settings: SimpleNamespace, seed
     folder
         Written are ``cohort.h5ad`` and what belongs to it, and ``init/``.
     options
-        Of `scsw.cohort.simulate.simulate`.
+        Of `scsw.cohort.simulation.simulate.simulate`.
     settings
         Sections of the config.
     seed

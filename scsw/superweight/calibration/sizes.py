@@ -52,7 +52,7 @@ class Sizes:
     Attributes
     ----------
     cohort
-        Options of `scsw.cohort.simulate.simulate`.
+        Options of `scsw.cohort.simulation.simulate.simulate`.
     models, families, members
         Models without an implant; families of blind candidates per model; candidates per family.
     strengths, implants

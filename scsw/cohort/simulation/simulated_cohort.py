@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from scsw.cohort.simulate_expression import STATES, Nuclei
-from scsw.cohort.simulate_types import CellType
+from scsw.cohort.simulation.cell_tree import CellType
+from scsw.cohort.simulation.expression import STATES, Nuclei
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class SimulatedCohort:
     types
         Cell types; state s of type t is `nuclei.state` = t * STATES + s.
     donors
-        See `simulate_donors.donors`.
+        See `donors.donors`.
     nuclei
         Counts, donor and state of each nucleus.
     rng

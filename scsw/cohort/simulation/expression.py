@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from scsw.cohort import simulate_markers as markers
-from scsw.cohort.simulate_types import CellType
+from scsw.cohort.simulation import markers
+from scsw.cohort.simulation.cell_tree import CellType
 
 BIOLOGY_SEED = 1907
 
@@ -113,7 +113,7 @@ def biology(symbols: Sequence[str], types: Sequence[CellType]) -> Biology:
     Parameters
     ----------
     symbols
-        Genes in the fixed order of `simulate_genes.genes`.
+        Genes in the fixed order of `genes.genes`.
     types
         Cell types.
     """

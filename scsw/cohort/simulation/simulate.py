@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from scsw.cohort import simulate_rosmap, simulate_sea_ad
-from scsw.cohort.simulate_cohort import SimulatedCohort
-from scsw.cohort.simulate_donors import donors as made_up_donors
-from scsw.cohort.simulate_expression import biology, nuclei, state_weights
-from scsw.cohort.simulate_genes import genes as gene_table
-from scsw.cohort.simulate_types import rosmap_types, sea_ad_types
+from scsw.cohort.simulation import rosmap_layout, sea_ad_layout
+from scsw.cohort.simulation.cell_tree import rosmap_types, sea_ad_types
+from scsw.cohort.simulation.donors import donors as made_up_donors
+from scsw.cohort.simulation.expression import biology, nuclei, state_weights
+from scsw.cohort.simulation.genes import genes as gene_table
+from scsw.cohort.simulation.simulated_cohort import SimulatedCohort
 from scsw.errors import ScswError
 
-LAYOUTS = {"sea_ad": simulate_sea_ad, "rosmap": simulate_rosmap}
+LAYOUTS = {"sea_ad": sea_ad_layout, "rosmap": rosmap_layout}
 REFERENCE_SHARE = 3 / 40  # of the donors of SEA-AD
 
 # Smallest and largest value of each argument, as in the config schema.

@@ -9,8 +9,8 @@ import re
 import numpy as np
 import pandas as pd
 
-from scsw.cohort import simulate_markers as markers
 from scsw.cohort.genes import GENE_TABLE
+from scsw.cohort.simulation import markers
 from scsw.errors import ScswError
 from scsw.resources import resource
 

@@ -9,12 +9,12 @@ from scipy.stats import spearmanr
 
 from scsw.cohort.preprocess import preprocess
 from scsw.cohort.read import read_cohort
-from scsw.cohort.simulate import simulate
-from scsw.cohort.simulate_donors import adnc, donors
-from scsw.cohort.simulate_expression import biology
-from scsw.cohort.simulate_genes import genes
-from scsw.cohort.simulate_markers import DAM, REACTIVE_ASTROCYTE, SYNAPTIC
-from scsw.cohort.simulate_types import sea_ad_types
+from scsw.cohort.simulation.cell_tree import sea_ad_types
+from scsw.cohort.simulation.donors import adnc, donors
+from scsw.cohort.simulation.expression import biology
+from scsw.cohort.simulation.genes import genes
+from scsw.cohort.simulation.markers import DAM, REACTIVE_ASTROCYTE, SYNAPTIC
+from scsw.cohort.simulation.simulate import simulate
 from scsw.errors import ScswError
 from scsw.settings import section_settings
 

@@ -1,6 +1,6 @@
 """Curated genes of the simulated cohorts: cell-type markers, stage signatures, AD genes.
 
-Each list is ordered, best known first; `simulate_genes` takes them by priority. The markers are
+Each list is ordered, best known first; `genes` takes them by priority. The markers are
 textbook ones of human cortex, chosen for a simulation; they are no reference list.
 """
 
@@ -40,7 +40,7 @@ HOUSEKEEPING = (
     "RPS27A RPSA"
 ).split()
 
-# Markers of a node of the tree of cell types (`simulate_types`), by its name.
+# Markers of a node of the tree of cell types (`cell_tree`), by its name.
 MARKERS = {
     "neuron": "RBFOX3 MAP2 STMN2 THY1 NEFL NEFM ENO2 UCHL1 CELF4 TUBB3 NEFH".split(),
     "excitatory": "SLC17A7 SATB2 NEUROD6 NEUROD2 TBR1 LINGO1 BAIAP2".split(),

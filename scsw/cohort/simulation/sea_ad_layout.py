@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from scsw.cohort.simulate_cohort import SimulatedCohort
-from scsw.cohort.simulate_expression import STATES
+from scsw.cohort.simulation.expression import STATES
+from scsw.cohort.simulation.simulated_cohort import SimulatedCohort
 from scsw.files import whole
 
 TITLE = "simulated cohort in the layout of SEA-AD (MTG, 2024-02-13), written by scsw; no real donor"

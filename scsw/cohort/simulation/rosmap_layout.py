@@ -9,9 +9,9 @@ import pandas as pd
 from scipy import io, sparse
 from scipy.sparse.linalg import svds
 
-from scsw.cohort.simulate_cohort import SimulatedCohort
-from scsw.cohort.simulate_expression import STATES
-from scsw.cohort.simulate_genes import genes as gene_table
+from scsw.cohort.simulation.expression import STATES
+from scsw.cohort.simulation.genes import genes as gene_table
+from scsw.cohort.simulation.simulated_cohort import SimulatedCohort
 from scsw.files import whole
 
 README = """This cohort is simulated (scsw simulate). No row describes a real person.

@@ -1,0 +1,1 @@
+"""Small simulated cohorts in the layouts of public ones."""
