@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -25,10 +26,15 @@ CANDIDATE = ("candidate_id", "family", "block", "row", "column")
 def whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` only if the block succeeds.
 
-    Works for a file and for a folder that the block creates. Nothing is left behind on an error.
+    Works for a file and for a folder that the block creates. Nothing is left behind on an error,
+    and what a killed process left of the same path is removed.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        writer = left.name.removeprefix(f".{path.name}.").removesuffix(".part")
+        if writer.isdigit() and not _is_another(int(writer)):
+            _remove(left)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
@@ -36,10 +42,28 @@ def whole(path: str | Path) -> Iterator[Path]:
             shutil.rmtree(path)
         os.replace(temporary, path)
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_another(process: int) -> bool:
+    """Tell whether a process id is a running process's other than this one.
+
+    In a container a process often has the id of one that was killed in the container before.
+    """
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it runs, as another user's
+    return process != os.getpid()
 
 
 def write_table(

@@ -1,4 +1,6 @@
 import json
+import os
+import subprocess
 
 import pandas as pd
 import pytest
@@ -31,6 +33,25 @@ def test_a_folder_replaces_the_old_one_only_when_it_is_complete(tmp_path):
         raise ValueError("stop")
     assert [p.name for p in out.iterdir()] == ["new"]
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_is_removed_and_never_used(tmp_path, kind):
+    """The second has the id of this process, as in a container that was started again."""
+    out = tmp_path / "out"
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    for number in (ended.pid, os.getpid()):
+        left = tmp_path / f".out.{number}.part"
+        left.mkdir() if kind == "folder" else left.write_text("half")
+    # Of a running process, and of another file.
+    others = [tmp_path / f".out.{os.getppid()}.part", tmp_path / f".out.more.{ended.pid}.part"]
+    for other in others:
+        other.write_text("half")
+    with whole(out) as temporary:
+        assert not temporary.exists()
+        temporary.mkdir() if kind == "folder" else temporary.write_text("x")
+    assert sorted(tmp_path.iterdir()) == sorted([out, *others])
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.tsv"])

@@ -146,8 +146,6 @@ def _preprocess(
     cells = kept_cells(found, parked, spool, genes["symbol"], settings, log)
     kept = kept_genes(spool, cells.keep, genes, len(groups), settings, checkpoint, log)
     h5ad = "spatial.h5ad" if found.not_for_training else "cohort.h5ad"
-    for stale in out.glob(f".{h5ad}.*.part"):  # of a run that was killed while it wrote
-        stale.unlink()
     with contextlib.ExitStack() as together:
         part = {name: together.enter_context(whole(out / name)) for name in (h5ad, *TABLES)}
         with cohort_file(part[h5ad], len(kept.var)) as file:
