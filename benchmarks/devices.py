@@ -20,13 +20,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
 
-from scsw.files import read_table
+from scsw.files import read_json, read_table
 from tests.tiny import TYPES, write_counts
 
 GENES = 60_694  # and three special tokens
@@ -94,7 +95,7 @@ def _step(line: str) -> int:
     return int(line.split()[1].split("/")[0])
 
 
-def history(
+def fine_tuned(
     folder: Path,
     name: str,
     tokens: int,
@@ -102,8 +103,8 @@ def history(
     *,
     kind: str = "loss",
     kill_after: int | None = None,
-) -> pd.DataFrame:
-    """Fine-tune, and return the rows of the training cells.
+) -> Path:
+    """Fine-tune, and return the model's folder.
 
     A run that is to be killed saves its state every second, others not before their end.
     """
@@ -116,7 +117,12 @@ def history(
     if kill_after:
         scsw(*command, kill_after=kill_after)
     scsw(*command)
-    table = read_table(out / "history.parquet")
+    return out
+
+
+def history(*arguments: Any, **options: Any) -> pd.DataFrame:
+    """Fine-tune, and return the rows of the training cells."""
+    table = read_table(fine_tuned(*arguments, **options) / "history.parquet")
     return table[table["split"] == "train"].reset_index(drop=True)
 
 
@@ -130,10 +136,11 @@ def speeds(folder: Path, tokens: int, gpus: int) -> None:
     """Print the rates of one GPU and of several."""
     rate = {}
     for n in (1, gpus):
-        told = history(folder, f"speed {n}", tokens, n, kind="rate")["tokens_per_second"].iloc[1:]
+        out = fine_tuned(folder, f"speed {n}", tokens, n, kind="rate")
+        told = read_json(out.parent / "finetune.provenance.json")["tokens_per_second"][1:]
         rate[n] = statistics.median(told)
         print(f"    {n} GPUs: {rate[n] / 1e6:.3f} M real tokens/s", flush=True)
-        print(f"        from {told.min() / 1e6:.3f} to {told.max() / 1e6:.3f}")
+        print(f"        from {min(told) / 1e6:.3f} to {max(told) / 1e6:.3f}")
     print(f"    ratio {rate[gpus] / rate[1]:.2f}", flush=True)
 
 

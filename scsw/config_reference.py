@@ -22,6 +22,8 @@ so a misspelt key is never silently ignored. What a file does not give takes the
 the defaults suit a full-size study.
 
 † A small run lowers these keys. The report lists each one that stands below its default.
+
+‡ No result depends on these keys. A change of them runs no finished step again but the report.
 """
 _BOUNDS = {"minimum": "≥ {}", "exclusiveMinimum": "> {}"} | {
     "maximum": "≤ {}",
@@ -69,7 +71,7 @@ def _sections(place: str, rules: dict[str, Any]) -> Iterator[tuple[str, dict[str
 def _table(section: dict[str, Any]) -> str:
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for key, rule in section["properties"].items():
-        mark = " †" if rule.get("x-reduction") else ""
+        mark = " †" if rule.get("x-reduction") else " ‡" if rule.get("x-neutral") else ""
         default = _default(rule, required=key in section.get("required", []))
         meaning = "see below" if "properties" in rule else ""
         meaning = _plain(rule.get("description", meaning))

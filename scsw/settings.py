@@ -95,6 +95,29 @@ def section_settings(name: str, given: dict[str, Any] | None = None) -> SimpleNa
     return SimpleNamespace(**fill_defaults(given or {}, rules))
 
 
+def neutral_keys(section: str) -> list[str]:
+    """List the keys of a section that no result depends on, marked ``x-neutral``."""
+    keys = schema()["properties"][section]["properties"]
+    return [key for key, rule in keys.items() if rule.get("x-neutral")]
+
+
+class StepSettings(str):
+    """The settings of a step as JSON by section; its `repr` leaves out those without a result.
+
+    Snakemake runs a step again when the `repr` of a parameter changed. Memory can thus be saved in
+    the steps to come without those that are done being done again.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        sections = json.loads(self)
+        for name, keys in sections.items():
+            for key in neutral_keys(name):
+                keys.pop(key, None)
+        return repr(json.dumps(sections, sort_keys=True))
+
+
 def parse_settings(text: str | None, name: str = "the config") -> dict[str, Any]:
     """Read an option such as ``--config``: JSON text, or the path of a YAML or JSON file.
 

@@ -138,6 +138,16 @@ def test_what_the_machine_refuses_is_told_in_a_users_words(error, message):
     assert re.search(message, str(_of_the_machine(error)))
 
 
+def test_a_full_disk_is_told_where_a_library_stumbles_over_it():
+    """As matplotlib does when it closes a PDF that it could not write."""
+    with pytest.raises(AttributeError) as caught:
+        try:
+            raise OSError(errno.ENOSPC, "")
+        finally:
+            None.pos  # noqa: B018
+    assert "No space left" in str(_of_the_machine(caught.value))
+
+
 def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(RuntimeError, match="shape"):
         _of_the_machine(RuntimeError("shape mismatch"))

@@ -4,7 +4,16 @@ import pytest
 import yaml
 
 from scsw.errors import ScswError
-from scsw.settings import parse_settings, reductions, schema, section_settings, validate_config
+from scsw.scgpt.finetune import _NO_MATTER
+from scsw.settings import (
+    StepSettings,
+    neutral_keys,
+    parse_settings,
+    reductions,
+    schema,
+    section_settings,
+    validate_config,
+)
 
 COHORT = {"name": "x", "source": "sea_ad", "path": "x.h5ad"}
 
@@ -143,3 +152,17 @@ def test_a_file_that_says_something_twice_or_is_no_utf_8_is_refused(tmp_path, co
 def test_the_same_key_of_two_sections_and_merged_ones_are_no_double(tmp_path):
     (tmp_path / "c.yaml").write_text("a: &x {s: 1, t: 2}\nb: {<<: *x, s: 3}\n")
     assert parse_settings(str(tmp_path / "c.yaml"))["b"] == {"s": 3, "t": 2}
+
+
+def test_keys_that_no_result_depends_on_reach_a_step_but_do_not_run_it_again():
+    """Snakemake compares the `repr` of a rule's parameters."""
+    texts = [
+        StepSettings(json.dumps({"finetune": {"lr": lr, "save_minutes": minutes}, "model": {}}))
+        for lr, minutes in [(0.1, 1), (0.1, 2), (0.2, 1)]
+    ]
+    assert repr(texts[0]) == repr(texts[1]) != repr(texts[2])
+    assert json.loads(f"{texts[1]}")["finetune"]["save_minutes"] == 2
+
+
+def test_a_saved_state_serves_whatever_the_neutral_keys_are():
+    assert {*neutral_keys("finetune"), *neutral_keys("compute")} <= set(_NO_MATTER)

@@ -228,6 +228,9 @@ def test_editing_a_steps_code_reruns_it_and_what_follows(tiny):
         ("quantize", {"random_draws": 2}, "quantize report all"),
         ("external", {"seed": 7}, "external report all"),
         ("spatial", {"min_kept": 0.4}, "spatial report all"),
+        ("preprocess", {"memory_gb": 2}, "report all"),
+        ("finetune", {"save_minutes": 1}, "report all"),
+        ("compute", {"loader_workers": 1, "activation_checkpointing": True}, "report all"),
     ],
 )
 def test_changing_a_parameter_reruns_what_depends_on_it(tiny, section, change, expected):

@@ -17,6 +17,8 @@ from rich.console import Console
 from scsw.errors import ScswError
 from scsw.settings import parse_settings, schema, section_settings
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -75,7 +77,7 @@ def main() -> None:
         app()
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except (ScswError, OSError, MemoryError, RuntimeError) as error:
+    except Exception as error:
         message = error if isinstance(error, ScswError) else _of_the_machine(error)
         Console(stderr=True, soft_wrap=True).print(
             f"Error: {message}", style="bold red", markup=False
@@ -88,14 +90,15 @@ def main() -> None:
     os._exit(code)
 
 
-def _of_the_machine(error: OSError | MemoryError | RuntimeError) -> ScswError:
+def _of_the_machine(error: Exception) -> ScswError:
     """Say in one message what disk or memory refused.
 
     Raises
     ------
-    OSError, RuntimeError
+    Exception
         Again, if it tells no reason of the operating system's. HDF5 tells one in its text.
     """
+    error = _full_disk(error) or error
     if isinstance(error, MemoryError):
         return ScswError(
             f"the memory of this machine does not suffice ({error})",
@@ -106,10 +109,16 @@ def _of_the_machine(error: OSError | MemoryError | RuntimeError) -> ScswError:
     if number is None:
         raise error
     names = (getattr(error, "filename", None), told and told[1])
-    full = number in (errno.ENOSPC, errno.EDQUOT)
     return ScswError(
         f"{next(filter(None, names), 'a file')}: {os.strerror(number)}",
         fix="make room on the disk, or name another folder for results and temporary files"
-        if full
+        if number in _FULL
         else "check the path and the rights to read and write there",
     )
+
+
+def _full_disk(error: BaseException | None) -> BaseException | None:
+    """Return the error of a full disk that a library stumbled over while it closed its file."""
+    while error and getattr(error, "errno", None) not in _FULL:
+        error = error.__context__
+    return error

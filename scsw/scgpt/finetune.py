@@ -143,6 +143,8 @@ def _finetune(
         )
         if not processes.first:
             return
+        # A speed is no result: with the same weights a model's folder has the same sha256.
+        noted["tokens_per_second"] = history.pop("tokens_per_second").dropna().tolist()
         merge_adapters(adapters)
         remove_adversary(model)
         labels, tokenizer = read_json(start / "labels.json"), training.tokenizer

@@ -79,7 +79,7 @@ def _history(rng) -> pd.DataFrame:
     train["loss"] = 3 * np.exp(-steps / 40) + 1 + rng.normal(0, 0.1, len(steps))
     validation = train.iloc[9::10].assign(split="validation")
     history = pd.concat([train, validation])
-    extra = ["gep", "mvc", "cls", "accuracy", "lr", "tokens_per_second"]
+    extra = ["gep", "mvc", "cls", "accuracy", "lr"]
     return history.assign(**dict.fromkeys(extra, 0.5))
 
 

@@ -12,7 +12,7 @@ from scsw.errors import ScswError
 from scsw.fetch.checkpoint.address import FILES as CHECKPOINT_FILES
 from scsw.fetch.places import fetched_files
 from scsw.named_files import check_named_files
-from scsw.settings import parse_settings, validate_config
+from scsw.settings import StepSettings, parse_settings, validate_config
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -58,7 +58,9 @@ wildcard_constraints:
 def settings(*names, **keys):
     """JSON of config sections, and of `keys` of others: the only settings a step depends on."""
     parts = {section: {key: CONFIG[section][key] for key in keys[section]} for section in keys}
-    return json.dumps({name: CONFIG[name] for name in names} | parts, sort_keys=True)
+    chosen = {name: CONFIG[name] for name in names} | parts
+    text = StepSettings(json.dumps(chosen, sort_keys=True))
+    return lambda wildcards: text  # of a text Snakemake would make one of its own
 
 
 def seeds(cohort):

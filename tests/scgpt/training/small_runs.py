@@ -21,7 +21,7 @@ def run(start, out, *, compute=None, **changes):
 
 
 def history(folder):
-    return read_table(folder / "history.parquet").drop(columns="tokens_per_second")
+    return read_table(folder / "history.parquet")
 
 
 def weights(folder):
