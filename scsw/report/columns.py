@@ -30,8 +30,8 @@ EFFECTS = (
 VERDICTS = (
     "cohort arm seed rank candidate_id family block row column found_by effect_nll effect_low "
     "effect_high effect_mean_nll effect_accuracy p q null n_test_donors n_controls min_effect "
-    "detectable_effect unresolved wanda_n wanda_max row_neighbour_n row_neighbour_max noise_n "
-    "noise_mean structural causal verdict reason partner"
+    "detectable_effect causal_below unresolved wanda_n wanda_max row_neighbour_n "
+    "row_neighbour_max noise_n noise_mean structural causal verdict reason partner"
 ).split()
 RECOVERY = (
     "arm seed scope score n n_resolved spearman spearman_low spearman_high precision_at_10 "
@@ -110,8 +110,9 @@ CONTROLS = [
 ]
 BIOMARKERS = (
     "gene rank grade seeds seed candidate_id combined_rank n_genes read_in_z read_in_q "
-    "read_in_passes write_out_z write_out_q write_out_passes n_pathways pathway_test stage_q "
-    "stage_survives replication n_replicated n_compared gwas statement"
+    "read_in_unit_q read_in_passes write_out_z write_out_q write_out_unit_q write_out_passes "
+    "n_pathways pathway_test stage_q stage_survives replication n_replicated n_compared "
+    "gwas statement"
 ).split()
 VIEW_AGREEMENT = [
     *CANDIDATE,

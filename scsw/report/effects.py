@@ -44,9 +44,13 @@ def cell_type_effect(effects: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The columns of `EDIT`, ``cell_type`` and ``effect_nll`` (nats per cell).
+        The columns of `EDIT`, ``cell_type``, ``effect_nll`` (nats per cell), ``n_donors`` and
+        ``n_cells`` (those of the type).
     """
-    return _averaged(effects, [*EDIT, "cell_type"])
+    by = [*EDIT, "cell_type"]
+    measured = effects[effects["n_cells"] > 0].groupby(by, observed=True, sort=True, dropna=False)
+    sizes = measured.agg(n_donors=("donor_id", "nunique"), n_cells=("n_cells", "sum"))
+    return _averaged(effects, by).join(sizes, on=by)
 
 
 def _averaged(effects: pd.DataFrame, by: list[str]) -> pd.DataFrame:

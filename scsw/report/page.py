@@ -46,7 +46,7 @@ def page(t: Tables, numbers: dict[str, Any], records: Records, figures: dict[str
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for write in (words.count, words.amount, words.effect, words.percent):
+    for write in (words.count, words.amount, words.effect, words.percent, words.span):
         environment.filters[write.__name__] = write
     return environment.get_template("template.html").render(
         n=numbers,

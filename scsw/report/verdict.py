@@ -58,7 +58,8 @@ def verdict_numbers(
     -------
     dict
         ``n_models``; ``models``, one dictionary per seed with ``seed, state, n_candidates,
-        n_causal, reason, best`` (its largest effect); ``causal`` (the causal candidates);
+        n_causal, reason, best`` (its largest effect) and the ``detectable_low`` and ``..._high``
+        of its candidates; ``causal`` (the causal candidates);
         ``masked`` (masked pairs, ``seed`` and both ``candidates``);
         ``largest`` (the causal candidate of largest effect, or None); ``detectable_low`` and
         ``detectable_high`` in nats and ``detectable_share_low`` and ``..._high`` of the gap to the
@@ -123,6 +124,8 @@ def _model(rows: pd.DataFrame, seed: int) -> dict[str, Any]:
         "n_causal": int(rows["causal"].astype(bool).sum()),
         "reason": _clause(rows["reason"].iloc[0]) if state == UNABLE else "",
         "best": None if best is None else _row(best),
+        "detectable_low": _or_none(rows["detectable_effect"].min()),
+        "detectable_high": _or_none(rows["detectable_effect"].max()),
     }
 
 

@@ -81,6 +81,7 @@ def verdict_table(
                 "n_controls": shape.n_controls,
                 "min_effect": shape.min_effect,
                 "detectable_effect": shape.detectable_effect,
+                "causal_below": 0.8 * means[0] if verdict.startswith("causal") else np.nan,
                 "unresolved": False,
                 "wanda_n": 20,
                 "wanda_max": 0.02 * means[0],
@@ -97,8 +98,12 @@ def verdict_table(
         )
     names = "rank candidate_id family block row column weight spike_ratio found_by effect_nll "
     names += "effect_low effect_high effect_mean_nll effect_accuracy effect_gep_mse p q null "
-    names += "sign_flip_p n_test_donors n_controls min_effect detectable_effect unresolved wanda_n "
-    names += "wanda_max row_neighbour_n row_neighbour_max noise_n noise_mean structural causal "
+    names += (
+        "sign_flip_p n_test_donors n_controls min_effect detectable_effect causal_below unresolved "
+    )
+    names += (
+        "wanda_n wanda_max row_neighbour_n row_neighbour_max noise_n noise_mean structural causal "
+    )
     return pd.DataFrame(rows, columns=(names + "verdict reason partner").split())
 
 

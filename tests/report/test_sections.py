@@ -88,6 +88,37 @@ def test_masked_pairs_recovery_and_unresolved_effects_are_told(tmp_path):
     assert "2 are masked pairs" in " ".join(module.reading(module.numbers(tables)))
 
 
+def test_how_far_the_least_effect_could_move_is_told(tmp_path):
+    given = {"n_candidates": 3, "min_effect": 0.05}
+    tables, _, read = told(tmp_path, verdicts={0: "not causal"}, **given)
+    assert "here 5 % of the gap; with none would a candidate be causal" in read["pruning"]
+    module = SECTIONS["pruning"][1]
+
+    def text() -> str:
+        return " ".join(module.reading(module.numbers(tables)))
+
+    tables.verdicts.loc[1, "causal_below"] = 0.01
+    name = tables.verdicts.loc[1, "candidate_id"]
+    assert "with any other above 1 % none would be causal. Below 1 %, " + name in text()
+    tables.verdicts.loc[0, ["verdict", "causal"]] = ["causal, constant", True]
+    tables.verdicts.loc[0, "causal_below"] = 0.2
+    assert "with any other from 1 % to 20 % the same candidates would be causal" in text()
+    tables.verdicts["verdict"] = "not assessable"
+    assert "is a choice" not in text()
+
+
+def test_cells_and_donors_behind_an_effect_are_told(tmp_path):
+    _, numbers, read = told(tmp_path)
+    cells = numbers["sections"]["pruning"]["n_test_cells"]
+    effects = pd.read_parquet(tmp_path / "simcohort/real/0/prune/effects.parquet")
+    own = effects.query("weight_set == 'candidate' and mode == 'zero'")
+    assert cells == own.groupby("candidate_id")["n_cells"].sum().max()
+    assert f"measured on {cells:,} cells of 4 test donors" in read["pruning"]
+    top = numbers["sections"]["collapse"]
+    assert f"({top['n_cells']} cells of {top['n_donors']} test donors)" in read["collapse"]
+    assert "As the largest of 2 values it is likely too large" in read["collapse"]
+
+
 def test_candidates_of_other_families_are_told_of_without_a_verdict(tmp_path):
     tables, _, read = told(tmp_path)
     text = read["pruning"]
@@ -280,6 +311,44 @@ def test_covariates_left_out_for_one_reason_are_named_together(tmp_path):
     module = SECTIONS["stages"][1]
     text = module.reading(module.numbers(tables))[1]
     assert f"median genes, age death (left out: age death and sex ({few}); pmi ({absent}))" in text
+
+
+@pytest.mark.parametrize(
+    ("thinned", "said"),
+    [
+        ({}, "the same is found for synapse."),
+        ({"tau": 1.0}, "the same is found for synapse; tau changes there alone."),
+        ({"synapse": 2.0}, "this does not hold for synapse."),
+        ({"synapse": None}, "this does not hold for synapse."),
+    ],
+)
+def test_axes_that_change_on_thinned_cells_are_named(thinned, said):
+    module = SECTIONS["stage_order"][1]
+    slopes = {"as measured": {"synapse": -1.0, "tau": None}}
+    slopes["thinned"] = slopes["as measured"] | thinned
+    rows = [
+        {
+            "depth": depth,
+            "axis": axis,
+            "status": "no change point" if slope is None else "change point",
+            "slope": slope or 0.0,
+        }
+        for depth, own in slopes.items()
+        for axis, slope in own.items()
+    ]
+    assert module._thinned(rows) == f"On cells thinned to one depth {said}"
+
+
+def test_q_against_units_stands_beside_q_against_genes(tmp_path):
+    tables, numbers, _ = told(tmp_path)
+    tables.biomarkers.loc[0, ["read_in_z", "read_in_q", "read_in_unit_q"]] = [5.5, 1e-5, 0.79]
+    tables.biomarkers.loc[1, ["read_in_z", "read_in_q", "read_in_unit_q"]] = [4.5, 2e-5, None]
+    html = page(tables, numbers, read_records(tmp_path, seed=0), {})
+    assert "5.5 (1e−5; 0.79)" in html and "4.5 (2e−5; not tested)" in html
+    view = next(v for v in numbers["sections"]["genes"]["views"] if v["ad_passed"])
+    alike = "hidden units alike" if view["view"] == "read-in" else "the same change elsewhere"
+    known = SECTIONS["genes"][1].reading(numbers["sections"]["genes"])[-2]
+    assert f"q against {alike}" in known
 
 
 def test_biomarker_table_is_shown_in_its_own_order(tmp_path):

@@ -52,8 +52,10 @@ def test_donors_count_alike_and_cells_within_them():
     # x: 20 / 40 = 0.5; y: 2 / 1 = 2.
     assert mean_effect(effects)["effect_nll"].tolist() == [1.25]
     # A: x 1.0 and y 2.0; B: x 1/3, and y has no cell of it.
-    by_type = cell_type_effect(effects).set_index("cell_type")["effect_nll"]
-    np.testing.assert_allclose(by_type[["A", "B"]], [1.5, 1 / 3])
+    by_type = cell_type_effect(effects).set_index("cell_type").loc[["A", "B"]]
+    np.testing.assert_allclose(by_type["effect_nll"], [1.5, 1 / 3])
+    assert by_type["n_donors"].tolist() == [2, 1]
+    assert by_type["n_cells"].tolist() == [11, 30]
 
 
 def test_only_zeroing_of_candidates_and_random_weights_is_read(run):

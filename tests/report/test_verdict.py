@@ -97,6 +97,12 @@ def test_none_causal_in_several_models_gives_the_range():
     assert "0.06 to 0.1 nats per cell (6 % to 10 % of the gap" in text
 
 
+def test_each_model_has_the_range_of_its_candidates():
+    both = pd.concat([rows(0, "not causal"), rows(0, "not causal", detectable_effect=0.1)])
+    model = verdict_numbers(both, seeds=[0], min_effect_share=0.05)["models"][0]
+    assert (model["detectable_low"], model["detectable_high"]) == (0.06, 0.1)
+
+
 def test_none_causal_where_only_some_could_be_assessed():
     text = sentence(
         rows(0, "not causal"), rows(1, "not assessable", reason="few donors"), seeds=[0, 1]

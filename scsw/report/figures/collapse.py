@@ -37,7 +37,9 @@ def draw(t: Tables) -> Figure:
         part = "" if len(table) == total else f" (best {len(table)} of {total} candidates)"
         style.panel_letter(ax, chr(ord("a") + place), f"seed {seed}{part}")
         _mark_causal(ax, t, seed, table)
-    axes[-1].set_xticks(range(len(types)), [words.shortened(n, 22) for n in types], rotation=90)
+    donors = t.type_effects.groupby("cell_type")["n_donors"].max().reindex(types).fillna(0)
+    labels = [f"{words.shortened(name, 22)} ({k:.0f})" for name, k in donors.items()]
+    axes[-1].set_xticks(range(len(types)), labels, rotation=90)
     colour_bar(fig, image, list(axes), shrink=0.9, aspect=30)
     return fig
 

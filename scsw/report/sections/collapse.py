@@ -29,11 +29,14 @@ def numbers(t: Tables) -> dict[str, Any]:
     rises = known.loc[same, "effect_nll"]
     return {
         "n_candidates": len(known[["seed", "candidate_id"]].drop_duplicates()),
+        "n_values": len(known),
         "n_cell_types": known["cell_type"].nunique(),
         "seed": int(top["seed"]),
         "candidate_id": str(top["candidate_id"]),
         "cell_type": str(top["cell_type"]),
         "effect_nll": float(top["effect_nll"]),
+        "n_donors": int(top["n_donors"]),
+        "n_cells": int(top["n_cells"]),
         "median": float(rises.median()),
         "lowest": float(rises.min()),
         "signature": signature(t),
@@ -66,10 +69,12 @@ def reading(n: dict[str, Any]) -> list[str]:
         return ["No candidate was pruned, so there is nothing to show by cell type."]
     return [
         f"Over all candidates and {words.several(n['n_cell_types'], 'cell type')} the largest rise "
-        f"is {words.effect(n['effect_nll'])} nats per cell, in {n['cell_type']}, when "
-        f"{n['candidate_id']} (seed {n['seed']}) is zeroed; over the cell types this candidate's "
-        f"median is {words.effect(n['median'])} and its smallest value "
-        f"{words.effect(n['lowest'])}. These values describe; the verdicts rest on all cell types "
+        f"is {words.effect(n['effect_nll'])} nats per cell, in {n['cell_type']} "
+        f"({words.several(n['n_cells'], 'cell')} of {words.several(n['n_donors'], 'test donor')}), "
+        f"when {n['candidate_id']} (seed {n['seed']}) is zeroed; over the cell types this "
+        f"candidate's median is {words.effect(n['median'])} and its smallest value "
+        f"{words.effect(n['lowest'])}. As the largest of {words.several(n['n_values'], 'value')} "
+        "it is likely too large. These values describe; the verdicts rest on all cell types "
         "together.",
         *_signature_reading(n["signature"]),
     ]
@@ -85,6 +90,7 @@ def _signature_reading(n: dict[str, Any]) -> list[str]:
         told.append(f"{what} {write(own['intact'])} → {write(own['pruned'])} (change: {change})")
     return [
         f"Other metrics with the best candidate, {n['candidate_id']} (seed {n['seed']}), intact → "
-        f"zeroed, means over the test donors: {'; '.join(told)}. All of these are secondary; the "
-        "table metrics.parquet has every candidate and metric, by cell type, region and stage."
+        "zeroed, means over the test donors on the cells that pruning measured: "
+        f"{'; '.join(told)}. All of these are secondary; the table "
+        "metrics.parquet has every candidate and metric, by cell type, region and stage."
     ]

@@ -23,7 +23,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         own = t.genes[t.genes["seed"] == candidate.seed]
         for view, name in VIEWS.items():
             scores = view_scores(own, view, candidate.candidate_id)
-            ranked = ranked_genes(scores, view)
+            ranked = ranked_genes(scores, view).merge(scores[["gene", "unit_q"]], on="gene")
             if len(ranked):
                 found = _view(candidate, name, ranked, alpha)
                 found |= _against_units(scores, alpha)
@@ -45,7 +45,13 @@ def _view(candidate, view: str, ranked, alpha: float) -> dict[str, Any]:
         "named": _named(ranked),
         "ad_scored": [str(gene) for gene in known["gene"]],
         "ad_passed": [
-            {"gene": str(row.gene), "z": float(row.z), "q": float(row.q), "place": int(row.place)}
+            {
+                "gene": str(row.gene),
+                "z": float(row.z),
+                "q": float(row.q),
+                "unit_q": None if pd.isna(row.unit_q) else float(row.unit_q),
+                "place": int(row.place),
+            }
             for row in passed.itertuples()
         ],
     }
@@ -59,6 +65,7 @@ def _named(ranked: pd.DataFrame) -> list[dict[str, Any]]:
             "gene": gene,
             "z": None if pd.isna(row["z"]) else float(row["z"]),
             "q": None if pd.isna(row["q"]) else float(row["q"]),
+            "unit_q": None if pd.isna(row["unit_q"]) else float(row["unit_q"]),
             "place": None if pd.isna(row["place"]) else int(row["place"]),
         }
         for gene, row in own.iterrows()
@@ -116,6 +123,14 @@ def reading(n: dict[str, Any]) -> list[str]:
     return [*sentences, _known(n), caution]
 
 
+def _beside_units(row: dict[str, Any], view: str) -> str:
+    """Say what is left of one gene against units or edits like the candidate."""
+    alike = "hidden units alike" if view == "read-in" else "the same change elsewhere"
+    if row["unit_q"] is None:
+        return f"not tested against {alike}"
+    return f"q against {alike} {words.amount(row['unit_q'])}"
+
+
 def _units(view: dict[str, Any]) -> str:
     alike = "hidden units alike" if view["view"] == "read-in" else "the same change elsewhere"
     if not view["units_tested"]:
@@ -147,7 +162,8 @@ def _known(n: dict[str, Any]) -> str:
         return f"None of the known AD genes was scored ({words.listed(absent)})."
     told = [
         f"{row['gene']} in {view['view']} of {view['candidate_id']} (seed {view['seed']}; z "
-        f"{words.effect(row['z'])}, q {words.amount(row['q'])}, place {words.count(row['place'])})"
+        f"{words.effect(row['z'])}, q {words.amount(row['q'])}, "
+        f"{_beside_units(row, view['view'])}, place {words.count(row['place'])})"
         for view in n["views"]
         for row in view["ad_passed"]
     ]

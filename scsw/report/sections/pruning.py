@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
+
 from scsw.report import words
 from scsw.report.tables import Tables
 
@@ -86,8 +88,38 @@ def numbers(t: Tables) -> dict[str, Any]:
             if len(verdicts)
             else t.donors.loc[t.donors["split"] == "test", "donor_id"].nunique()
         ),
+        "least": _least(verdicts, t.config["prune"]["min_effect"]),
+        "n_test_cells": _n_cells(t.type_effects),
         "alpha": t.config["statistics"]["alpha"],
     }
+
+
+def _least(verdicts: pd.DataFrame, share: float) -> dict[str, Any]:
+    """Return between which smallest effects that count the same candidates would be causal.
+
+    All are shares of the gap; ``low`` is 0 where no candidate would be added, and ``high`` is None
+    where none would be lost.
+    """
+    judged = verdicts[verdicts["min_effect"].gt(0) & verdicts["verdict"].ne("not assessable")]
+    turning = judged["causal_below"] * share / judged["min_effect"]
+    causal = judged["causal"].astype(bool)
+    added, kept = turning[~causal].dropna(), turning[causal].dropna()
+    first = judged.loc[added.idxmax()] if len(added) else None
+    return {
+        "share": share,
+        "n_judged": len(judged),
+        "low": float(added.max()) if len(added) else 0.0,
+        "first": None if first is None else str(first["candidate_id"]),
+        "seed": None if first is None else int(first["seed"]),
+        "high": float(kept.min()) if len(kept) else None,
+    }
+
+
+def _n_cells(type_effects: pd.DataFrame) -> int | None:
+    """Return how many test cells the candidates were measured on: the same for all of them."""
+    if type_effects.empty:
+        return None
+    return int(type_effects.groupby(["seed", "candidate_id"])["n_cells"].sum().max())
 
 
 def reading(n: dict[str, Any]) -> list[str]:
@@ -99,11 +131,23 @@ def reading(n: dict[str, Any]) -> list[str]:
     )
     judged = (
         f"Of {words.several(n['n_candidates'], 'candidate')} over all fine-tuned models, "
-        f"{counted}, measured on {words.several(n['n_test_donors'], 'test donor')}."
+        f"{counted}, measured on {_cells(n)}{words.several(n['n_test_donors'], 'test donor')}."
     )
     first = " ".join([judged, *_largest(n), *_alike(n)])
     seeds = _told_by_seed(n["by_seed"])
-    return [first, *seeds, *_structural(n), *_pairs(n), *_told_of_others(n), *_recovered(n)]
+    return [
+        first,
+        *_hangs_on_least(n["least"]),
+        *seeds,
+        *_structural(n),
+        *_pairs(n),
+        *_told_of_others(n),
+        *_recovered(n),
+    ]
+
+
+def _cells(n: dict[str, Any]) -> str:
+    return "" if n["n_test_cells"] is None else f"{words.several(n['n_test_cells'], 'cell')} of "
 
 
 def _largest(n: dict[str, Any]) -> list[str]:
@@ -148,6 +192,29 @@ def _alike(n: dict[str, Any]) -> list[str]:
             f"average ({words.several(top['noise_n'], 'channel')})"
         )
     return [f"What is like that candidate changes it thus: {words.listed(said)}."] if said else []
+
+
+def _hangs_on_least(n: dict[str, Any]) -> list[str]:
+    """Say how far the smallest effect that counts could be moved before a verdict turned."""
+    if not n["n_judged"]:
+        return []
+    chosen = f"The smallest effect that counts is a choice, here {words.percent(n['share'])} of the"
+    if n["high"] is not None:
+        span = f"from {words.percent(n['low'])} to {words.percent(n['high'])}"
+        text = f"{chosen} gap; with any other {span} the same candidates would be causal."
+    elif n["first"] is None:
+        return [
+            f"{chosen} gap; with none would a candidate be causal, since each fails another "
+            "question too."
+        ]
+    else:
+        text = f"{chosen} gap; with any other above {words.percent(n['low'])} none would be causal."
+    if n["first"] is not None:
+        text += (
+            f" Below {words.percent(n['low'])}, {n['first']} (seed {n['seed']}) would be the first "
+            "to be added."
+        )
+    return [text]
 
 
 def _pairs(n: dict[str, Any]) -> list[str]:

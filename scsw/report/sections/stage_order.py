@@ -101,17 +101,24 @@ def _axis(row: dict[str, Any]) -> str:
 
 
 def _thinned(rows: list[dict[str, Any]]) -> str:
-    status = {(row["depth"], row["axis"]): row["status"] for row in rows}
-    lost = [
-        axis
-        for (depth, axis), found in status.items()
-        if depth == DEPTHS[0] and found == "change point"
-        if status.get((DEPTHS[1], axis)) != "change point"
-    ]
+    """Say which axes change, and the same way, on thinned cells too, and which there alone."""
+    way = {
+        (row["depth"], row["axis"]): row["slope"] > 0
+        for row in rows
+        if row["status"] == "change point"
+    }
+    axes = list(dict.fromkeys(row["axis"] for row in rows))
+    before, after = ([axis for axis in axes if (depth, axis) in way] for depth in DEPTHS)
+    lost = [axis for axis in before if way[DEPTHS[0], axis] != way.get((DEPTHS[1], axis))]
+    new = [axis for axis in after if axis not in before]
+    told = []
     if lost:
-        return f"On cells thinned to one depth this does not hold for {words.listed(lost)}."
-    found = any(row["status"] == "change point" for row in rows)
-    return "It holds on cells thinned to one depth." if found else ""
+        told.append(f"this does not hold for {words.listed(lost)}")
+    elif before:
+        told.append(f"the same is found for {words.listed(before)}")
+    if new:
+        told.append(f"{words.listed(new)} {'changes' if len(new) == 1 else 'change'} there alone")
+    return f"On cells thinned to one depth {'; '.join(told)}." if told else ""
 
 
 def _orders(rows: list[dict[str, Any]]) -> str:

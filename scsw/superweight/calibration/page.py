@@ -9,6 +9,7 @@ import pandas as pd
 from scsw.files import read_json, read_table, write_table, write_text
 from scsw.superweight.calibration.summary import (
     QUESTIONS,
+    by_least,
     called,
     false_verdicts,
     power_by_effect,
@@ -30,7 +31,7 @@ of the dotted line an effect is below the smallest that counts, and must not be 
 `scsw/superweight/calibration/figure.py` from the tables in `docs/calibration/` alone \
 ([SVG](calibration/calibration.svg))."""
 DRAWS, SEED = 1999, 0  # of the null of the KS distance
-SUMMARIES = ("uniformity", "false_verdicts", "power_by_strength", "power_by_effect")
+SUMMARIES = ("uniformity", "false_verdicts", "power_by_strength", "power_by_effect", "by_least")
 
 
 def write_summaries(stored: Path, n_controls: int) -> None:
@@ -41,6 +42,7 @@ def write_summaries(stored: Path, n_controls: int) -> None:
         "false_verdicts": false_verdicts(null),
         "power_by_strength": power_by_strength(power),
         "power_by_effect": power_by_effect(power),
+        "by_least": by_least(null, power),
     }
     for name, table in tables.items():
         write_table(table, stored / f"{name}.tsv")
@@ -60,6 +62,7 @@ def numbers(stored: Path) -> str:
         _searched(searched),
         _power(tables["power_by_strength"], "strength", "size of the scalar"),
         _power(tables["power_by_effect"], "below", "effect / gap below"),
+        _least(tables["by_least"]),
         _runs(stored),
     ]
     return "\n\n".join([BEGIN, *parts, END])
@@ -149,6 +152,18 @@ def _power(table: pd.DataFrame, by: str, title: str) -> str:
         )
     head = ["kind", title, "implants", "among the candidates", "causal", "causal, its own grade",
             "median effect / gap"]  # fmt: skip
+    return _markdown(head, rows)
+
+
+def _least(table: pd.DataFrame) -> str:
+    kinds = [name for name in table if name.startswith("implanted_")]
+    rows = [
+        [f"{row['least']:.1%}", f"{row['called']:.0f} of {row['families']:.0f}"]
+        + [f"{row[kind]:.0f} of {row['implants']:.0f}" for kind in kinds]
+        for row in table.to_dict("records")
+    ]
+    head = ["smallest effect that counts / gap", "families with a random weight called"]
+    head += [f"{kind.removeprefix('implanted_')} implants above it" for kind in kinds]
     return _markdown(head, rows)
 
 

@@ -16,6 +16,9 @@ QUESTIONS = {
     "least": "q ≤ 0.05 and the lower donor bound is above the smallest effect that counts",
     "causal": "called causal or masked, by the rules as they are",
 }
+# Smallest effects that count, as shares of the gap; and the default of prune.min_effect.
+DEFAULT_LEAST = 0.05
+LEASTS = (0.0, 0.005, 0.01, 0.025, 0.05, 0.1)
 # Upper ends of the bins of effect / gap; the third begins at the default of prune.min_effect.
 EFFECT_BINS = (0.01, 0.05, 0.1, 0.2, 0.5, np.inf)
 
@@ -58,6 +61,34 @@ def false_verdicts(table: pd.DataFrame) -> pd.DataFrame:
             {"question": name, "families": len(families), "passed": n, "share": share}
             | {"low": low, "high": high, "most_of_one_model": most}
         )
+    return pd.DataFrame(rows)
+
+
+def by_least(null: pd.DataFrame, power: pd.DataFrame) -> pd.DataFrame:
+    """Count what would pass with other smallest effects that count.
+
+    Parameters
+    ----------
+    null, power
+        The columns of ``null.parquet`` and ``power.parquet``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``least`` (share of the gap)``, families, called`` (families with a random weight that
+        passes every question)``, implants``, and of each kind of implant how many have q ≤ 0.05
+        and a lower donor bound above it.
+    """
+    gap = null["min_effect"] / DEFAULT_LEAST
+    lenient = null["verdict_without_least"].str.startswith("causal")
+    rows = []
+    for least in LEASTS:
+        passed = lenient & (null["effect_low"] > least * gap)
+        families = passed.groupby([null["model"], null["family"]]).any()
+        row = {"least": least, "families": len(families), "called": int(families.sum())}
+        found = (power["q"] <= ALPHA) & (power["effect_low"] > least * power["gap"])
+        row["implants"] = int(power["kind"].value_counts().iloc[0])
+        rows.append(row | found.groupby(power["kind"]).sum().to_dict())
     return pd.DataFrame(rows)
 
 

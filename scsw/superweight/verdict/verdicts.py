@@ -172,8 +172,9 @@ def verdict_tables(
     judged = []
     for row in table.itertuples():
         found = matched[row.candidate_id]
-        judged.append((_detectable(row, found, run), *verdict(row, found, run)))
-    names = ("detectable_effect", "verdict", "reason")
+        called = verdict(row, found, run)
+        judged.append((_detectable(row, found, run), _causal_below(row, found, run), *called))
+    names = ("detectable_effect", "causal_below", "verdict", "reason")
     for name, values in zip(names, zip(*judged, strict=True), strict=True):
         table[name] = values
     table.insert(
@@ -265,6 +266,14 @@ def _detectable(row, matched: dict[str, Comparison], run: JudgedRun) -> float:
         if compared.n and (name in RIVALS or asks_noise(row, run))
     ]
     return max(row.random_needed, row.min_effect + half, *asked)
+
+
+def _causal_below(row, matched: dict[str, Comparison], run: JudgedRun) -> float:
+    """Return the smallest effect that counts up to which it would be called causal; else NaN."""
+    if math.isnan(row.min_effect) or not row.effect_low > 0:
+        return math.nan
+    called, _ = verdict(row._replace(min_effect=0.0), matched, run)
+    return row.effect_low if called.startswith("causal") else math.nan
 
 
 def _secondary(effects: pd.DataFrame, candidate_id: str) -> dict[str, float]:

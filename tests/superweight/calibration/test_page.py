@@ -54,6 +54,7 @@ def stored(tmp_path):
     searched["candidate_id"] = ["a", "b"]
     power = pd.DataFrame({"strength": [2.0, 2.0, 20.0], "number": [0, 1, 0]})
     power = power.assign(effect_nll=[-0.01, 0.02, 0.9], gap=1.0, found_rank=[-1, 3, 1])
+    power = power.assign(q=[1.0, 0.01, 0.01], effect_low=[-0.02, 0.008, 0.07])
     power["verdict"] = ["not found", "not causal", "causal, constant"]
     kinds = ("implanted_constant", "implanted_informative")
     power = pd.concat([power.assign(kind=kind) for kind in kinds], ignore_index=True)
@@ -85,6 +86,10 @@ def test_the_page_and_the_figure_hold_what_the_tables_do(stored, monkeypatch):
     assert "(2 candidates, judged in the same way): 0 called, in 0 of 2 models; 1 have q" in text
     assert "| constant | 2 | 2 | 1 (9 %–91 %) | 0 (0 %–66 %) | 0 (0 %–66 %) | 0.5 % |" in text
     assert "| informative | 20 | 1 | 1 (21 %–100 %) | 1 (21 %–100 %) | 0 (0 %–79 %) |" in text
+    assert "| 0.0 % | 1 of 24 | 2 of 3 | 2 of 3 |" in text  # the one random weight is tiny
+    assert "| 0.5 % | 0 of 24 | 2 of 3 | 2 of 3 |" in text
+    assert "| 1.0 % | 0 of 24 | 1 of 3 | 1 of 3 |" in text
+    assert "| 10.0 % | 0 of 24 | 0 of 3 | 0 of 3 |" in text
     assert "| null | 0:4 | 2 | 1.5 min | 0.1 h |" in text
     fill_in(page, stored)
     assert page.read_text(encoding="utf-8") == text

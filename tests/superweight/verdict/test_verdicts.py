@@ -175,6 +175,7 @@ def test_a_model_at_the_floor_cannot_collapse():
     row = judge({"bias": (0.5, 0.0)}, gap=-0.1).iloc[0]
     assert row["verdict"] == "not causal" and "nothing that could collapse" in row["reason"]
     assert math.isnan(row["min_effect"]) and math.isnan(row["detectable_effect"])
+    assert math.isnan(row["causal_below"])
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,17 @@ def test_the_detectable_effect_counts_the_donors_spread():
     table = judge({"x": (0.3, 0.3)}).iloc[0]
     half = table["effect_nll"] - table["effect_low"]
     assert table["detectable_effect"] == pytest.approx(table["min_effect"] + half)
+
+
+def test_how_far_the_least_effect_could_move_is_told():
+    """Where all else is passed it is the donor bound; where something else fails there is none."""
+    for rise in (0.05, 0.3):
+        row = judge({"x": (rise, rise)}).iloc[0]
+        assert row["causal_below"] == row["effect_low"] > 0
+        assert row["causal"] == (row["causal_below"] > row["min_effect"])
+    for failing in ({"wanda": 0.6}, {"noise": 0.5}):
+        assert math.isnan(judge({"x": (0.5, 0.4)}, **failing).iloc[0]["causal_below"])
+    assert math.isnan(judge({"x": (0.0, 0.0)}).iloc[0]["causal_below"])
 
 
 @pytest.mark.parametrize("rise", [0.05, 0.15, 0.3])
