@@ -24,6 +24,8 @@ def test_only_more_enriched_than_the_controls_stands_out():
     null = np.tile(np.linspace(0.4, 0.6, 99), (4, 1))
     p = outer_tail_p(np.array([0.9, 0.1, -0.1, np.nan]), null)
     np.testing.assert_allclose(p, [2 / 100, 1.0, 2 / 100, 1.0])
+    # A control with the same score is as far out.
+    np.testing.assert_allclose(outer_tail_p(null[:2, -1], null[:2]), 4 / 100)
 
 
 def test_p_of_a_candidate_like_its_controls_is_uniform():
@@ -73,8 +75,10 @@ def test_a_set_counts_if_it_stands_out_from_random_genes_and_from_the_controls()
     rows = pd.DataFrame(
         [
             ("both, primary", 0.01, True, 0.01, 0.01, 0.9, 99, True),
+            ("at the level itself, primary", 0.05, True, 0.05, 0.05, 0.9, 99, True),
             ("as in the controls, primary", 0.01, True, 0.2, 0.5, 0.01, 99, False),
             ("both", 0.01, False, 0.01, np.nan, 0.04, 99, True),
+            ("at the level itself", 0.05, False, 0.05, np.nan, 0.05, 99, True),
             ("as many as in the controls", 0.01, False, 0.01, np.nan, 0.6, 99, False),
             ("the set that all controls have", 0.01, False, 0.7, np.nan, 0.01, 99, False),
             ("no more than random genes", 0.2, True, 0.01, 0.01, 0.01, 99, False),

@@ -85,6 +85,16 @@ def test_many_pairs_are_corrected_for():
     assert len(found) == 3
 
 
+def test_each_interval_is_that_of_its_own_measure():
+    donors = donor_effects(effects(QUIET, pairs=dict.fromkeys(ALL, 0.6))).unstack("donor_id")
+    found = pair_table(donors, run()).set_index(["candidate_a", "candidate_b"]).loc[("a", "b")]
+    alone = donors.xs("candidate").xs("zero", level="mode")
+    both = donors.xs(("pair", "a", "b"), level=["weight_set", "candidate_id", "of"]).to_numpy()[0]
+    excess = both - alone.loc["a"].to_numpy()[0] - alone.loc["b"].to_numpy()[0]
+    assert (found["joint_low"], found["joint_high"]) == run().interval(both)
+    assert (found["excess_low"], found["excess_high"]) == pytest.approx(run().interval(excess))
+
+
 def test_the_strongest_partner_is_named():
     table, _ = judge(QUIET, {("a", "b"): 0.6, ("b", "c"): 0.9})
     assert table["partner"].to_dict() == {"a": "b", "b": "c", "c": "b"}
@@ -94,6 +104,8 @@ def test_nothing_is_masked_where_nothing_can_be_assessed_or_collapse():
     for given in ({"split_unit": "cell"}, {"gap": -0.5}):
         table, pairs = judge(QUIET, {("a", "b"): 0.6}, **given)
         assert not pairs["masked"].any() and (table["partner"] == "").all()
+    _, pairs = judge(QUIET, {("a", "b"): 0.6}, split_unit="cell")
+    assert len(pairs) == 3 and pairs[["sign_flip_p", "q"]].isna().all(axis=None)
 
 
 def test_without_pairs_the_table_is_empty():
@@ -107,6 +119,7 @@ def test_without_pairs_the_table_is_empty():
         ({}, True),
         ({"joint_low": 0.09}, False),
         ({"excess_low": 0.09}, False),
+        ({"q": 0.05}, True),
         ({"q": 0.06}, False),
         ({"candidate_a": "causal"}, False),
         ({"candidate_b": "causal"}, False),
