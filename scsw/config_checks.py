@@ -141,16 +141,6 @@ def _check_batch(settings: SimpleNamespace, compute: SimpleNamespace) -> None:
             )
 
 
-def check_shard(section: str, shard: int, n_shards: int) -> None:
-    """Raise a `ScswError` unless there is such a shard of a section's ``shards``."""
-    if not 0 <= shard < n_shards:
-        raise ScswError(
-            f"there is no shard {shard} of {n_shards}",
-            expected=f"a shard from 0 to {n_shards - 1}",
-            fix=f"raise {section}.shards or correct --shard",
-        )
-
-
 def check_control_count(config: dict[str, Any]) -> None:
     """Raise if the random controls are too few for any candidate to be called causal.
 

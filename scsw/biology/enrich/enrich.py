@@ -10,9 +10,9 @@ from types import SimpleNamespace
 from scsw.biology.enrich.calibration_controls import read_controls
 from scsw.biology.enrich.model_enrichment import ModelEnrichment
 from scsw.biology.gene_sets import find_gmt, read_libraries
-from scsw.config_checks import check_shard
 from scsw.files import read_table, require, write_table
 from scsw.provenance import recorded
+from scsw.shards import check_shard
 
 
 def enrich(

@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from scsw.cohort.preprocess import preprocess
-from scsw.cohort.request import Request
 from scsw.cohort.simulation.simulate import simulate
 from scsw.files import read_table, write_table
 from scsw.scgpt.finetune import finetune
@@ -40,8 +39,6 @@ def start(folder: Path, options: dict[str, int], settings: SimpleNamespace, seed
         cohort=COHORT,
         source="sea_ad",
         settings=settings.preprocess,
-        request=Request(raw, tables={}, columns={}, values={}, counts=None),
-        checkpoint=None,
         simulated=True,
         training=True,
     )

@@ -25,7 +25,7 @@ from scsw.superweight.calibration.models import (
 from scsw.superweight.pruning.control_sets import mean_hidden_sizes
 from scsw.superweight.pruning.edits import weight_name
 from scsw.superweight.verdict.statistics import donor_effects
-from scsw.superweight.verdict.verdicts import random_effects
+from scsw.superweight.verdict.verdict_tables import random_effects
 
 ARM = "real"  # models as a run would train them
 SCOPES = ("same_tensor", "all_blocks")  # families take turns

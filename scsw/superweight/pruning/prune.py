@@ -6,7 +6,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from scsw.cohort.read import cohort_facts, read_cohort
-from scsw.config_checks import check_shard
 from scsw.errors import ScswError
 from scsw.files import read_json, require, write_table
 from scsw.provenance import recorded
@@ -14,6 +13,7 @@ from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.model import load_model
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
+from scsw.shards import check_shard
 from scsw.superweight.pruning.edits import groups_of_edits, shard_of
 from scsw.superweight.pruning.measurement import Measurement
 from scsw.superweight.pruning.planned_edits import planned_edits

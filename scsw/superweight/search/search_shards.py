@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
-from scsw.config_checks import check_shard
 from scsw.files import require, write_table
+from scsw.shards import check_shard
 from scsw.superweight.search.screen import first_order_screen, slopes
 from scsw.superweight.search.screen_files import read_first_order, slopes_file, write_screen
 from scsw.superweight.search.searched_model import opened

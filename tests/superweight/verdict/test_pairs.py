@@ -6,7 +6,7 @@ import pytest
 
 from scsw.superweight.verdict.pairs import pair_table, with_masked
 from scsw.superweight.verdict.statistics import donor_effects
-from scsw.superweight.verdict.verdicts import verdict_tables
+from scsw.superweight.verdict.verdict_tables import verdict_tables
 from tests.superweight.verdict.made_up_effects import candidates, effects, run
 
 QUIET = {"a": (0.01, 0.01), "b": (0.02, 0.02), "c": (0.0, 0.0)}

@@ -11,7 +11,8 @@ from scipy.stats import false_discovery_control
 from scsw.superweight.verdict.matched_controls import RIVALS, SETS, Comparison
 from scsw.superweight.verdict.statistics import rank_p
 from scsw.superweight.verdict.verdict_rules import verdict
-from scsw.superweight.verdict.verdicts import floor_gaps, needed_effect, verdict_tables
+from scsw.superweight.verdict.verdict_tables import needed_effect, verdict_tables
+from scsw.superweight.verdict.verdicts import floor_gaps
 from tests.superweight.verdict.made_up_effects import QUIET, candidates, effects, run
 
 
