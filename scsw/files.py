@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -201,7 +202,13 @@ def require(path: str | Path) -> Path:
     """Return `path` if it exists, else raise a `ScswError` that names it."""
     path = Path(path)
     if not path.exists():
-        raise ScswError(f"{path} does not exist", fix="check the path in the config or command")
+        is_remote = re.match(r"(s3|gs|https?|ftp|cellxgene):|syn\d+$", str(path))
+        raise ScswError(
+            f"{path} does not exist",
+            fix="get the file with `scsw fetch` first, and name the place where it lies then"
+            if is_remote
+            else "check the path in the config or command",
+        )
     return path
 
 

@@ -144,6 +144,10 @@ class Columns:
             known=self._values.get(field),
         )
 
+    def read_as(self) -> dict[str, str]:
+        """Return the column that holds each field of this source; "" where none does."""
+        return {field: self.name(field) or "" for field in self._names}
+
     def originals(self) -> pd.DataFrame:
         """Return the source's columns that were used, named ``source:<name>``."""
         originals = {"source:" + n.replace("/", "_"): _plain(self.table[n]) for n in self._used}

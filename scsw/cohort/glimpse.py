@@ -53,8 +53,8 @@ class Glimpse:
 
     @property
     def is_h5ad(self) -> bool:
-        """Whether it is an AnnData file."""
-        return {"obs", "var"} <= self.keys
+        """Whether it is an AnnData file; one of several modalities is not."""
+        return {"obs", "var"} <= self.keys and "mod" not in self.keys
 
     def told(self) -> str:
         """Describe it in one clause, for messages."""
@@ -66,6 +66,26 @@ class Glimpse:
         if self.keys:
             return f"{self.path} is an HDF5 file with {_some(self.keys)}"
         return f"{self.path} is a file of another kind"
+
+    def way_to_h5ad(self) -> str:
+        """Say how a file of a common kind that no reader reads becomes an h5ad; "" for others."""
+        name = self.path.name.casefold()
+        if "mod" in self.keys:
+            return "take the RNA out of it: mudata.read(...).mod['rna'].write_h5ad(...)"
+        if self.files & {".zgroup", "zarr.json"}:
+            return "write it as h5ad: anndata.read_zarr(...).write_h5ad(...)"
+        if name.endswith((".h5ad.gz", ".h5.gz", ".zip", ".tar", ".tar.gz", ".tgz")):
+            return "unpack it"
+        if name.endswith((".rds", ".rda", ".rdata", ".qs", ".qs2")):
+            return "read the object in R and write it as h5ad"
+        if name.endswith((".h5", ".mtx", ".mtx.gz")) or any(
+            file.endswith(("matrix.mtx", "matrix.mtx.gz")) for file in self.files
+        ):
+            return (
+                "read it in Python (scanpy.read_10x_h5 or read_10x_mtx), add each cell's donor and "
+                "type to obs, put the libraries together and write them as h5ad"
+            )
+        return ""
 
 
 def glimpse(path: str | Path) -> Glimpse:

@@ -17,7 +17,7 @@ from scsw.cohort.cohort_file import CohortFile, cohort_file
 from scsw.cohort.external import ExternalCohort
 from scsw.cohort.gene_columns import select, unique_genes
 from scsw.cohort.genes import FORMER_SYMBOLS, GENE_ALIASES, GENE_TABLE
-from scsw.cohort.harmonise import harmonise, validate
+from scsw.cohort.harmonise import DONOR_COLUMNS, harmonise, validate
 from scsw.cohort.kept_cells import KeptCells, kept_cells
 from scsw.cohort.kept_genes import KeptGenes, kept_genes, read_vocabulary
 from scsw.cohort.memory import block_values
@@ -96,9 +96,7 @@ def preprocess(
         # A missing or broken vocabulary must not be found only after an hour of reading.
         read_vocabulary(settings.vocabulary, checkpoint)
     if how != NAMED:
-        Console(stderr=True).print(
-            f"{request.path} is read as {source}: {how}", highlight=False, soft_wrap=True
-        )
+        _tell(f"{request.path} is read as {source}: {how}")
     inputs: dict[str, str | Path] = {}
     parameters = {"cohort": cohort, "source": source, "recognised": how, **_asked(request)}
     with recorded(
@@ -108,7 +106,7 @@ def preprocess(
         parameters={**parameters, **vars(settings)},
         seed=settings.split_seed,
         simulated=simulated,
-    ):
+    ) as extra:
         found = reader(source).read(request)
         if training and found.not_for_training:
             raise _refusal(request, source, found.not_for_training)
@@ -117,6 +115,8 @@ def preprocess(
             found.write(out)
             return
         inputs.update(_inputs(found, checkpoint, settings))
+        extra["read_as"] = found.read_as
+        _tell(_read_as(found.read_as))
         limit = block_values(settings.memory_gb, len(found.obs))
         key = {
             "code": code_hash("scsw.cohort.preprocess", *shipped_readers()),
@@ -159,6 +159,17 @@ def _preprocess(
         tables = (log.table(), cells.histograms, kept.coverage, donor_table(obs))
         for name, table in zip(TABLES[1:], tables, strict=True):
             table.to_csv(part[name], sep="\t", index=False)
+
+
+def _tell(sentence: str) -> None:
+    Console(stderr=True).print(sentence, highlight=False, markup=False, soft_wrap=True)
+
+
+def _read_as(columns: dict[str, str]) -> str:
+    """Say what was taken for what, so that a wrong column or matrix shows at once."""
+    named = "; ".join(f"{field} from {column!r}" for field, column in columns.items() if column)
+    absent = [name for name in DONOR_COLUMNS if not columns.get(name, "not of this source")]
+    return named + ("; no column for " + ", ".join(absent) if absent else "")
 
 
 def _refusal(request: Request, source: str, why: str) -> ScswError:

@@ -39,6 +39,9 @@ class SourceCohort:
         Sentences for the report.
     coordinates
         Name to places of the cells, float, shape (cells, 2 or 3): spatial sources only.
+    read_as
+        Field to the column that holds it, "" for those that the source lacks; ``counts`` to the
+        matrix.
     not_for_training
         Why no model can be fine-tuned on this source; "" for the usual one.
     """
@@ -50,6 +53,7 @@ class SourceCohort:
     files: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     coordinates: dict[str, np.ndarray] = field(default_factory=dict)
+    read_as: dict[str, str] = field(default_factory=dict)
     not_for_training: str = ""
 
 
@@ -108,7 +112,9 @@ def assemble(
     # Told here, before hours of reading; cells that are left out may belong to nobody.
     left = ~np.logical_or.reduce(list(excluded.values()))
     check_donors(obs.loc[left, ["donor_id", *DONOR_COLUMNS]])
-    return SourceCohort(counts, genes, obs, excluded, [Path(file) for file in files], warnings)
+    read_as = {"counts": counts.where, **columns.read_as()}
+    paths = [Path(file) for file in files]
+    return SourceCohort(counts, genes, obs, excluded, paths, warnings, read_as=read_as)
 
 
 def _cell_ids(barcodes: pd.Index, coded: Mapping[str, pd.Series]) -> tuple[np.ndarray, list[str]]:

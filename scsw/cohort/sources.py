@@ -12,10 +12,14 @@ import pkgutil
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from scsw.cohort import readers
 from scsw.cohort.request import TABLES
 from scsw.errors import ScswError
+
+if TYPE_CHECKING:
+    from scsw.cohort.glimpse import Glimpse
 
 AUTO, GENERIC = "auto", "generic"
 NAMED = "named by the user"
@@ -182,7 +186,7 @@ def expected(source: str, path: str, columns: Mapping[str, str] | None = None) -
     return _SIMULATED.get(source, source if source in names() else None)
 
 
-def _undecided(source: str, among: list[str], told: dict[str, str], seen: object) -> ScswError:
+def _undecided(source: str, among: list[str], told: dict[str, str], seen: Glimpse) -> ScswError:
     found = seen.told()
     if told:
         listed = "; ".join(f"{name}: {reason}" for name, reason in told.items())
@@ -191,9 +195,12 @@ def _undecided(source: str, among: list[str], told: dict[str, str], seen: object
             expected="one of them",
             fix="name it with --source (in the config: `source:`)",
         )
+    known = f"{found}, which is no known layout" + ("" if source == AUTO else f" of {source!r}")
+    if way := seen.way_to_h5ad():
+        return ScswError(known, expected="an h5ad file, or a layout of docs/cohorts.md", fix=way)
     layouts = "; ".join(f"{name}: {reader(name).LAYOUT}" for name in among if name != GENERIC)
     return ScswError(
-        f"{found}, which is no known layout" + ("" if source == AUTO else f" of {source!r}"),
+        known,
         expected=layouts,
         fix="check that the file is complete; for any other h5ad name its columns: "
         "--donor-column and --cell-type-column (in the config: `columns:`)",

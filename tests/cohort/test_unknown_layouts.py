@@ -1,6 +1,10 @@
 """A file that no reader knows, or the wrong one is asked for, ends in one message that helps."""
 
+import h5py
 import pytest
+
+from scsw.cohort.sources import choose
+from scsw.errors import ScswError
 
 from tests.cohort.malformed import (
     ROSMAP,
@@ -55,3 +59,29 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.layout}: {case.name}")
 def test_message_helps_and_nothing_stays(case, tmp_path):
     check_refusal(case, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "way"),
+    [
+        ("a.h5mu", ["obs/_index", "var/_index", "mod/rna"], "take the RNA out of it: mudata"),
+        ("filtered_feature_bc_matrix.h5", ["matrix/data"], "read it in Python .scanpy.read_10x_h5"),
+        ("filtered_feature_bc_matrix/matrix.mtx.gz", None, "read it in Python .scanpy"),
+        ("a.zarr/.zgroup", None, "anndata.read_zarr"),
+        ("a.zarr/zarr.json", None, "anndata.read_zarr"),
+        ("a.h5ad.gz", None, "unpack it"),
+        ("a.qs", None, "read the object in R"),
+        ("a.RData", None, "read the object in R"),
+    ],
+)
+def test_a_file_of_a_common_kind_is_told_how_it_becomes_an_h5ad(name, keys, way, tmp_path):
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if keys:
+        with h5py.File(path, "w") as file:
+            for key in keys:
+                file[key] = [0]
+    else:
+        path.write_bytes(b"...")
+    with pytest.raises(ScswError, match=f"no known layout.*Expected: an h5ad file.*{way}"):
+        choose("auto", path if path.parent == tmp_path else path.parent)

@@ -193,6 +193,7 @@ def _only_for_r(path: Path, objects: list[str]) -> ScswError:
     held = f"holds {objects[0]}{more}" if path.is_dir() else "is an R object"
     return ScswError(
         f"{path} {held}: .rds files can be read in R only",
-        expected=f"{COUNTS} (Synapse syn52392369), which holds the same nuclei",
+        expected=f"an h5ad file; of Mathys 2023, {COUNTS} (Synapse syn52392369), which holds the "
+        "same nuclei",
         fix="download the h5ad, or read the objects in R and write them as h5ad",
     )

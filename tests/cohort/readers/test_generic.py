@@ -1,5 +1,7 @@
 """Any h5ad: usual column names are found, and codes are refused until the user explains them."""
 
+import json
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -282,6 +284,15 @@ def two_sexes(a):
 def test_malformed(edit, message, tmp_path):
     path = write(tmp_path / "own.h5ad", edit)
     refused(message, path, tmp_path / "out", source="generic")
+
+
+def test_what_was_read_as_what_is_told_and_recorded(path, tmp_path, capsys):
+    run(path, tmp_path / "out", columns={"pmi": ""})
+    told = capsys.readouterr().err
+    assert f"counts from 'layers/counts of {path}'; donor_id from 'Donor'; " in told
+    assert "; braak from 'Braak stage'; " in told and "no column for pmi, thal, cps" in told
+    written = (tmp_path / "out" / "preprocess.provenance.json").read_text(encoding="utf-8")
+    assert json.loads(written)["read_as"]["braak"] == "Braak stage"
 
 
 def test_a_table_that_it_does_not_read(path, tmp_path):
