@@ -121,6 +121,10 @@ def gene_frame(
     blank = pd.Series([""] * len(given[0]), dtype=object)
     symbol = blank if symbols is None else _texts(symbols)
     ids = blank if ensembl_ids is None else without_version(_texts(ensembl_ids))
+    # A list of symbols may hold the ids of some genes that have a symbol: these are found by it.
+    named = current_symbols(without_version(symbol))
+    is_id = (ids == "") & (named != "") & (named != without_version(symbol))
+    ids, symbol = ids.mask(is_id, without_version(symbol)), symbol.mask(is_id, "")
     in_table = current_symbols(ids)
     from_table = (symbol == "") & (in_table != "")
     symbol = without_version(symbol.mask(from_table, in_table))

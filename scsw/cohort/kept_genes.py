@@ -85,7 +85,8 @@ def kept_genes(
     content, vocabulary = read_vocabulary(settings.vocabulary, checkpoint, expressed["symbol"])
     matched = match_genes(expressed, vocabulary)
     covered = coverage(matched, n_counts[passing])
-    check_coverage(covered, settings.min_count_share, settings.vocabulary)
+    least, kind = settings.min_count_share, settings.vocabulary
+    check_coverage(covered, least, kind, matched, n_counts[passing])
     columns = np.full(len(genes), -1)
     columns[passing], var = token_columns(matched, log)
     return KeptGenes(columns, var, content, covered)

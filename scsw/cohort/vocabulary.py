@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 
 from scsw.cohort.gene_tokens import joins_another_gene, tokens_of_aliases, tokens_of_ids
+from scsw.cohort.genes import genes_named, symbol_by_ensembl_id
 from scsw.errors import ScswError
 from scsw.files import read_json, require
 
@@ -186,8 +187,25 @@ def coverage(matched: pd.DataFrame, counts_per_gene: np.ndarray) -> pd.DataFrame
     )
 
 
-def check_coverage(table: pd.DataFrame, least: float, kind: str) -> None:
+def check_coverage(
+    table: pd.DataFrame, least: float, kind: str, genes: pd.DataFrame, counts: np.ndarray
+) -> None:
     """Raise if too few counts are matched; a model would see a fraction of each cell.
+
+    The vocabulary ``cohort`` matches any name: there the shipped gene tables must know as many.
+
+    Parameters
+    ----------
+    table
+        The table of `coverage`.
+    least
+        Smallest share of counts.
+    kind
+        The vocabulary.
+    genes
+        The table of `match_genes`.
+    counts
+        Sum of each gene's counts, shape (genes,).
 
     Raises
     ------
@@ -196,12 +214,25 @@ def check_coverage(table: pd.DataFrame, least: float, kind: str) -> None:
     """
     unmatched = table.set_index("matched_by").loc["unmatched"]
     share = 1 - unmatched["count_share"]
-    if share < least or table["genes"].iloc[-1] == unmatched["genes"]:
+    known, what = genes["token_id"] >= 0, f"genes of the vocabulary `{kind}`"
+    if kind == "cohort":
+        known = genes["ensembl_id"].isin(symbol_by_ensembl_id().keys())
+        known |= genes_named(genes["symbol"])["symbol"] != ""
+        share = counts[known].sum() / max(counts.sum(), 1)
+        what = "human genes"
+    if share < least or not known.any():
+        others = genes["symbol"][~known].to_numpy()[np.argsort(-counts[~known], kind="stable")]
         raise ScswError(
-            f"{share:.1%} of the counts belong to genes of the vocabulary `{kind}`",
+            f"{share:.1%} of the counts belong to {what}; of the others, most counts have "
+            + ", ".join(others[:4]),
             expected=f"at least {least:.1%} (preprocess.min_count_share)",
-            fix="check that genes are human and named by symbol or Ensembl id; the vocabulary "
-            "`cohort` knows every gene when training starts from scratch",
+            fix="check that genes are human and named by symbol or Ensembl id alone"
+            + (
+                ""
+                if kind == "cohort"
+                else "; the vocabulary `cohort` takes every human gene when "
+                "training starts from scratch"
+            ),
         )
 
 

@@ -5,7 +5,6 @@ import pytest
 
 from scsw.cohort.sources import choose
 from scsw.errors import ScswError
-
 from tests.cohort.malformed import (
     ROSMAP,
     Case,

@@ -118,16 +118,17 @@ def test_matching_order_and_coverage():
     assert matched["token"].tolist() == ["APP", "APOE", "", "APP"]
     assert matched["token_id"].tolist() == [3, 4, -1, 3]
 
-    table = coverage(matched, np.array([10, 20, 60, 10])).set_index("matched_by")
+    counts = np.array([10, 20, 60, 10])
+    table = coverage(matched, counts).set_index("matched_by")
     assert table.index.tolist() == ["symbol", "ensembl_id", "alias", "unmatched", "total"]
     assert table["genes"].tolist() == [1, 2, 0, 1, 4]
     assert table["counts"].tolist() == [10, 30, 0, 60, 100]
     assert table["gene_share"].tolist() == [0.25, 0.5, 0, 0.25, 1]
     assert table["count_share"].tolist() == pytest.approx([0.1, 0.3, 0, 0.6, 1])
 
-    check_coverage(table.reset_index(), 0.4, "census")
-    with pytest.raises(ScswError, match=r"40\.0% of the counts.*at least 41\.0%"):
-        check_coverage(table.reset_index(), 0.41, "census")
+    check_coverage(table.reset_index(), 0.4, "census", matched, counts)
+    with pytest.raises(ScswError, match=r"40\.0% of the counts.*most counts.*at least 41\.0%"):
+        check_coverage(table.reset_index(), 0.41, "census", matched, counts)
 
 
 SEPTIN7 = "ENSG00000122545"
@@ -294,8 +295,34 @@ def test_a_symbol_that_the_gene_table_gave_is_a_match_by_ensembl_id():
     assert matched["matched_by"].tolist() == ["ensembl_id"]
 
 
+def test_ids_among_symbols_are_found_by_id():
+    genes = gene_frame(pd.Series(["GFAP", "ENSG00000142192.22", "ENSG00000290825"]), None, "var")
+    matched = match_genes(genes, {"GFAP": 1, "APP": 5})
+    assert matched["matched_by"].tolist() == ["symbol", "ensembl_id", "unmatched"]
+    assert matched["token"].tolist()[:2] == ["GFAP", "APP"]
+
+
 def test_nothing_matched_is_refused_even_when_no_share_is_asked_for():
     genes = gene_frame(pd.Series(["X1"]), None, "var")
-    table = coverage(match_genes(genes, {"APP": 5}), np.array([10]))
-    with pytest.raises(ScswError, match=r"0\.0% of the counts"):
-        check_coverage(table, 0.0, "census")
+    matched, counts = match_genes(genes, {"APP": 5}), np.array([10])
+    with pytest.raises(ScswError, match=r"0\.0% of the counts.* most counts have X1\."):
+        check_coverage(coverage(matched, counts), 0.0, "census", matched, counts)
+
+
+@pytest.mark.parametrize("name", ["{}", "ENSG00000142192"])
+def test_the_cohort_s_own_vocabulary_takes_human_genes(name):
+    genes = gene_frame(pd.Series([name.format(g) for g in ("APP", "SEPT7")]), None, "var")
+    matched = match_genes(genes, {name: i for i, name in enumerate(genes["symbol"])})
+    counts = np.array([10, 10])
+    check_coverage(coverage(matched, counts), 1.0, "cohort", matched, counts)
+
+
+@pytest.mark.parametrize("name", ["GRCh38_{}", "{}_ENSG00000142192", "hg38-{}"])
+def test_it_takes_no_mouse_and_no_names_that_no_table_knows(name):
+    for symbols in (["App", "Mapt"], [name.format("APP"), name.format("MAPT")]):
+        genes = gene_frame(pd.Series(symbols), None, "var")
+        matched = match_genes(genes, {name: i for i, name in enumerate(symbols)})
+        counts = np.array([10, 30])
+        message = rf"0\.0% of the counts belong to human genes.*{symbols[1]}, {symbols[0]}\."
+        with pytest.raises(ScswError, match=message):
+            check_coverage(coverage(matched, counts), 0.6, "cohort", matched, counts)
