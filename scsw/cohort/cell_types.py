@@ -157,16 +157,16 @@ _NAMES = {
 
 # Searched in this order: "vascular leptomeningeal cell" is no neuron, "microglia" no macroglia.
 _PATTERNS = {
-    "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|monocyte|myeloid|lymphocyte"
+    "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|\bcams?\b|monocyte|myeloid|lymphocyte"
     r"|leukocyte|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil"
     r"|plasma cell",
-    "vascular": r"endothel|pericyte|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b"
+    "vascular": r"endothel|pericyte|\bperi\b|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b"
     r"|\bvasc\b",
-    "glia": r"\bastro|\boligo|\bopcs?\b|ependym|bergmann glia",
-    "inhibitory": r"gaba|inhibitory|interneuron|chandelier|\binh\b|medium spiny|\bmsns?\b"
-    r"|\b(pvalb|sst|vip|lamp5|sncg)\b",
-    "excitatory": r"glutamat|excitatory|pyramidal|\bexc\b|intratelencephalic|corticothalamic"
-    r"|near-projecting|\bl[2-6][^ ]* (it|et|ct|np)\b|\bl6b\b",
+    "glia": r"\bast(s|ro.*)?\b|\boligo?|\bopcs?\b|\bcops?\b|ependym|bergmann glia",
+    "inhibitory": r"gaba|\binhib|interneuron|chandelier|\binh\b|medium spiny|\bmsns?\b"
+    r"|\b(pvalb|sst|vip|lamp5|sncg)\b|^in(\d+|n| neurons?)?\b",
+    "excitatory": r"glutamat|\bexcit|pyramidal|\bexc\b|intratelencephalic|corticothalamic"
+    r"|near-projecting|\bl[2-6][^ ]*( [2-6])? (it|et|ct|np)\b|\bl6b\b|^ex(\d+|n| neurons?)?\b",
 }
 
 

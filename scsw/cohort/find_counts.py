@@ -60,7 +60,7 @@ def choose_counts(path: str | Path, asked: str | None = None) -> str:
         return asked
     flaws = _flaws(path)
     whole = [key for key, flaw in flaws.items() if not flaw]
-    total = [key for key in whole if key.removeprefix("layers/").casefold() not in _PARTS]
+    total = [key for key in whole if not _is_part(key)]
     if total and (len(total) == 1 or _rank(total[0]) < _UNKNOWN):
         return total[0]
     if whole:
@@ -81,7 +81,7 @@ def choose_counts(path: str | Path, asked: str | None = None) -> str:
 
 def better_counts(path: str | Path, key: str) -> str:
     """Say in one clause which other matrix of a file holds whole numbers; "" if none does."""
-    others = [name for name in find_counts(path) if name != key]
+    others = [name for name in find_counts(path) if name != key and not _is_part(name)]
     if not others:
         return ""
     return f"{others[0]} of this file holds whole numbers: name it with --counts {others[0]}"
@@ -104,6 +104,10 @@ def _rank(key: str) -> tuple[int, int, str]:
     if key.startswith("layers/") and name in _NAMES:
         return 1, _NAMES.index(name), key
     return {"raw/X": 0, "X": 2, "matrix": 2}.get(key, _UNKNOWN[0]), 0, key
+
+
+def _is_part(key: str) -> bool:
+    return key.removeprefix("layers/").casefold() in _PARTS
 
 
 def _flaw(file: h5py.File, key: str) -> str:

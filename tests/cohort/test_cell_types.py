@@ -60,6 +60,22 @@ def test_sea_ad_has_24_subclasses_and_seven_of_2026_and_aliases_name_them():
         ("Mic/Immune", "immune"),
         ("Vasc/Epithelia", "vascular"),
         ("CA1", "other"),
+        # Mathys 2024, PsychAD, Otero-Garcia 2022, Green 2024, Lau 2020, Zhou 2020.
+        ("Ast GRM3", "glia"),
+        ("CAMs", "immune"),
+        ("EN_L2_3_IT", "excitatory"),
+        ("IN_ADARB2", "inhibitory"),
+        ("EN", "other"),  # endothelial elsewhere
+        ("Ex04_RORB-GABRG1 (L4-L5)", "excitatory"),
+        ("Peri.1", "vascular"),
+        ("COPs", "glia"),
+        ("Inhib", "inhibitory"),
+        ("Excit", "excitatory"),
+        ("Ex neurons", "excitatory"),
+        ("InN", "inhibitory"),
+        ("Exhausted T cell", "immune"),
+        ("Exocrine", "other"),
+        ("Intestinal epithelium", "other"),
     ],
 )
 def test_class_of_a_name(name, expected):

@@ -94,6 +94,7 @@ def test_the_message_names_the_layer_to_use_instead(tmp_path):
     path = written(tmp_path, COUNTS.log1p(), UMIs=COUNTS, ambiguous=COUNTS)
     sentence = "layers/UMIs of this file holds whole numbers: name it with --counts layers/UMIs"
     assert better_counts(path, "X") == sentence
+    assert better_counts(path, "layers/UMIs") == ""  # the other is a part of the counts
     for key in ("X", "layers/log"):
         with h5py.File(path, "a") as file:
             if "layers/log" not in file:

@@ -20,6 +20,7 @@ from scsw.cohort.cell_types import SEA_AD_ALIASES, SEA_AD_BROAD, SEA_AD_CLASSES,
 from scsw.cohort.columns import Columns
 from scsw.cohort.count_matrix import CountMatrix
 from scsw.cohort.fields import TRUTH, cell_fields, donor_fields
+from scsw.cohort.find_counts import better_counts
 from scsw.cohort.gene_order import one_gene_order
 from scsw.cohort.genes import gene_frame
 from scsw.cohort.glimpse import Glimpse
@@ -158,7 +159,8 @@ def _part(path: Path, request: Request) -> _Part:
             raise ScswError(
                 f"{path} has no layers['UMIs']; its layers are {members(file, 'layers') or 'none'}",
                 expected="raw counts in layers['UMIs']",
-                fix="use the release that holds this layer; for a file from CELLxGENE name the "
+                fix=better_counts(path, "layers/UMIs")
+                or "use the release that holds this layer; for a file from CELLxGENE name the "
                 "source `cellxgene`",
             )
     key = request.counts or "layers/UMIs"
