@@ -157,11 +157,11 @@ _NAMES = {
 
 # Searched in this order: "vascular leptomeningeal cell" is no neuron, "microglia" no macroglia.
 _PATTERNS = {
-    "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|\bcams?\b|monocyte|myeloid|lymphocyte"
-    r"|leukocyte|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell|neutrophil"
-    r"|plasma cell",
-    "vascular": r"endothel|pericyte|\bperi\b|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b|\bendo\b"
-    r"|\bvasc\b",
+    "immune": r"immune|microglia|macrophage|\bmic(ro)?\b|pvm\b|\bcams?\b|monocyte|myeloid"
+    r"|lymphocyte|leukocyte|\b[tb][ -]cells?\b|natural killer|\bnk\b|dendritic cell|mast cell"
+    r"|neutrophil|plasma cell",
+    "vascular": r"endothel|pericyte|\bperi\b|vascular|\bvlmc\b|smooth muscle|\bsmc\b|\bmural\b"
+    r"|\bendo\b|\bvasc\b",
     "glia": r"\bast(s|ro.*)?\b|\boligo?|\bopcs?\b|\bcops?\b|ependym|bergmann glia",
     "inhibitory": r"gaba|\binhib|interneuron|chandelier|\binh\b|medium spiny|\bmsns?\b"
     r"|\b(pvalb|sst|vip|lamp5|sncg)\b|^in(\d+|n| neurons?)?\b",
