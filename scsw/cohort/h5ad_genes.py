@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import h5py
+import numpy as np
 import pandas as pd
 
+from scsw.cohort.count_matrix import CountMatrix, Reordered
 from scsw.cohort.genes import gene_frame
 from scsw.cohort.h5ad import members, read_columns
 from scsw.errors import ScswError
@@ -17,6 +19,7 @@ IDS = (
     "gene_ids", "gene_id", "ensembl_id", "ensembl_ids", "ensembl_gene_id", "ENSEMBL", "ensembl",
     "feature_id",
 )  # fmt: skip
+_KINDS, _GENES = "feature_types", "Gene Expression"
 
 
 def genes_of_h5ad(file: h5py.File, key: str) -> pd.DataFrame:
@@ -54,6 +57,34 @@ def genes_of_h5ad(file: h5py.File, key: str) -> pd.DataFrame:
     if ids is not None:
         _refuse_other_species(ids.astype(str), where)
     return gene_frame(symbols, ids, where)
+
+
+def genes_alone(
+    file: h5py.File, key: str, counts: CountMatrix, genes: pd.DataFrame
+) -> tuple[CountMatrix, pd.DataFrame]:
+    """Leave out what Cell Ranger measured beside genes: antibodies, peaks of open chromatin.
+
+    An antibody often has the name of the gene whose protein it binds, and would be added to it.
+
+    Parameters
+    ----------
+    file
+        The open file.
+    key
+        The matrix.
+    counts, genes
+        Its counts, and the table of `genes_of_h5ad`.
+
+    Returns
+    -------
+    tuple
+        Both, less the other features.
+    """
+    kinds = read_columns(file, _table(file, key), [_KINDS])
+    is_gene = kinds[_KINDS].astype(str).to_numpy() == _GENES if _KINDS in kinds else np.array([])
+    if is_gene.all() or not is_gene.any():  # another column of that name, if none is
+        return counts, genes
+    return Reordered(counts, np.flatnonzero(is_gene)), genes[is_gene].reset_index(drop=True)
 
 
 def _table(file: h5py.File, key: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from scsw.cohort.harmonise import SPLITS, UNDIVIDED
 from scsw.cohort.parked import ParkedTable
-from scsw.cohort.qc import QcLog, add_measures, check_cell_types, keep_cells
+from scsw.cohort.qc import QcLog, add_measures, check_cell_types, check_depths, keep_cells
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.cohort.source_cohort import SourceCohort
 from scsw.cohort.split import Split, split_cells
@@ -70,7 +70,7 @@ def kept_cells(
     Raises
     ------
     ScswError
-        If no cell is left, or cells of one type only.
+        If no cell is left, or cells of one type only, or the counts are no raw ones.
     """
     obs = add_measures(parked.read(), spool.measures(), symbols)
     if found.not_for_training:
@@ -78,6 +78,7 @@ def kept_cells(
         settings = SimpleNamespace(**{**vars(settings), "min_genes": 1, "min_counts": 1})
     keep = keep_cells(obs, found.excluded, settings, log)
     check_cell_types(obs.loc[keep, "cell_type"], log)
+    check_depths(obs.loc[keep, ["total_counts", "n_genes"]], found.counts.where)
     histograms = qc_histograms(obs, keep)
     obs = obs[keep]
     if found.not_for_training:

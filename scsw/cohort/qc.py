@@ -16,6 +16,9 @@ _CAPS = (
     ("max_cells_per_donor_and_type", cap_each_type, "a donor's cell type"),
     ("max_cells_per_donor", cap_rare_first, "a donor"),
 )
+# Sums of real cells spread by half their mean or so, those of values per 10,000 by rounding alone.
+_LEAST_SPREAD = 0.02
+_FEWEST_TO_TELL = 50  # cells
 _DRAWN_BY = ["cell_id", "donor_id", "cell_type"]
 
 
@@ -182,6 +185,33 @@ def keep_genes(n_cells: np.ndarray, settings: SimpleNamespace, log: QcLog) -> np
             fix="lower preprocess.min_cells_per_gene",
         )
     return keep
+
+
+def check_depths(obs: pd.DataFrame, where: str) -> None:
+    """Raise if whole numbers cannot be raw counts: all are 1, or all cells have the same sum.
+
+    Parameters
+    ----------
+    obs
+        ``total_counts, n_genes`` of the cells that are kept.
+    where
+        Where the counts stand, for the message.
+
+    Raises
+    ------
+    ScswError
+        For presence and absence of genes, and for rounded values per 10,000 or the like.
+    """
+    total, advice = obs["total_counts"], "use the matrix of raw counts (`counts:` names it)"
+    if (total == obs["n_genes"]).all():
+        raise ScswError(f"every value of {where} is 1 or 0", expected="raw counts", fix=advice)
+    if len(obs) >= _FEWEST_TO_TELL and total.std() < _LEAST_SPREAD * total.mean():
+        raise ScswError(
+            f"all cells of {where} have nearly the same sum of counts, {total.median():.0f}",
+            expected="raw counts, whose sums differ from cell to cell by more than "
+            f"{_LEAST_SPREAD:.0%}",
+            fix=advice + ", and not values per 10,000, nor counts thinned to one depth",
+        )
 
 
 def check_cell_types(cell_type: pd.Series, log: QcLog) -> None:

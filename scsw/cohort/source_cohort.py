@@ -104,6 +104,7 @@ def assemble(
             )
         excluded[label] = missing
     cell_id, warnings = _cell_ids(columns.table.index, coded)
+    warnings += _alike(coded["cell_type"])
     parts = {"cell_id": cell_id, **coded, **columns.originals()}
     index = pd.Index(cell_id, dtype=object)
     # Columns are taken as they stand: aligning millions of rows by name would copy them all.
@@ -115,6 +116,16 @@ def assemble(
     read_as = {"counts": counts.where, **columns.read_as()}
     paths = [Path(file) for file in files]
     return SourceCohort(counts, genes, obs, excluded, paths, warnings, read_as=read_as)
+
+
+def _alike(cell_type: pd.Series) -> list[str]:
+    """Warn of cell types that differ in case only, as where files were put together."""
+    names = pd.Series(sorted(map(str, cell_type.unique())), dtype=object)
+    same = names[names.str.casefold().duplicated(keep=False)]
+    if same.empty:
+        return []
+    told = ", ".join(map(repr, same[:6]))
+    return [f"Cell types that differ in case only are kept apart: {told}."]
 
 
 def _cell_ids(barcodes: pd.Index, coded: Mapping[str, pd.Series]) -> tuple[np.ndarray, list[str]]:

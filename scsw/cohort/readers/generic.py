@@ -25,7 +25,7 @@ from scsw.cohort.find_counts import choose_counts
 from scsw.cohort.glimpse import Glimpse
 from scsw.cohort.h5_matrix import h5ad_matrix
 from scsw.cohort.h5ad import column_names, open_h5ad, read_columns
-from scsw.cohort.h5ad_genes import genes_of_h5ad
+from scsw.cohort.h5ad_genes import genes_alone, genes_of_h5ad
 from scsw.cohort.harmonise import CELL_CLASSES
 from scsw.cohort.request import Request
 from scsw.cohort.source_cohort import SourceCohort, assemble
@@ -162,7 +162,8 @@ def read(request: Request) -> SourceCohort:
         key = choose_counts(request.path, request.counts)
         counts = h5ad_matrix(request.path, key, f"{key} of {request.path}", ADVICE)
         genes = genes_of_h5ad(file, key)
-    check_shape(counts.shape, len(cells), len(genes), counts.where)
+        check_shape(counts.shape, len(cells), len(genes), counts.where)
+        counts, genes = genes_alone(file, key, counts, genes)
     return assemble(counts, genes, _coded(found), found, files(request.path, request.tables))
 
 

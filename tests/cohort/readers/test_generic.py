@@ -6,6 +6,7 @@ import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from scsw.cohort.readers import generic
 from scsw.cohort.request import Request
@@ -196,6 +197,48 @@ def test_counts_wherever_they_stand(tmp_path, place):
     assert (layouts.read_counts(found.counts, tmp_path) != stored_counts()).nnz == 0
 
 
+def beside_genes(a):
+    """As scanpy reads Cell Ranger's files: antibodies with names of genes, and a peak."""
+    names = ["CX3CR1", "TREM2", "chr1:100-600"]
+    more = sparse.csr_matrix(np.full((a.n_obs, 3), 40, np.float32))
+    kinds = ["Antibody Capture", "Antibody Capture", "Peaks"]
+    both = ad.AnnData(
+        sparse.hstack([more[:, :2], a.layers["counts"], more[:, 2:]]).tocsr(),
+        obs=a.obs,
+        var=pd.DataFrame(
+            {"feature_types": [*kinds[:2], *["Gene Expression"] * a.n_vars, kinds[2]]},
+            index=[*names[:2], *a.var_names, names[2]],
+        ),
+    )
+    a.__dict__.update(both.__dict__)
+
+
+def test_antibodies_and_peaks_are_no_genes(tmp_path):
+    found = read(write(tmp_path / "own.h5ad", beside_genes))
+    assert found.genes["symbol"].tolist() == list(layouts.GENES)
+    assert (layouts.read_counts(found.counts, tmp_path) != stored_counts()).nnz == 0
+
+
+def as_counts(function):
+    def edit(a):
+        values = function(a.layers["counts"].toarray())
+        a.layers["counts"] = sparse.csr_matrix(values.astype(np.float32))
+
+    return edit
+
+
+def per_cell(counts):
+    return np.rint(counts / counts.sum(axis=1, keepdims=True) * 1e5)
+
+
+def test_cell_types_that_differ_in_case_only_are_told(tmp_path):
+    def shouted(a):
+        a.obs["Cell Type"] = np.where(a.obs["Donor"] == "K1", "ASTROCYTE", a.obs["Cell Type"])
+
+    (sentence,) = read(write(tmp_path / "own.h5ad", shouted)).warnings
+    assert sentence.endswith("kept apart: 'ASTROCYTE', 'Astrocyte'.")
+
+
 def test_the_user_s_counts_are_taken_and_checked(path, tmp_path):
     assert read(path, counts="layers/counts").counts.where.startswith("layers/counts of")
     message = "X of .* not whole.*layers/counts of this file holds whole numbers: name it with"
@@ -277,6 +320,8 @@ def two_sexes(a):
         (log_values, "no matrix of .* holds whole numbers: X holds values that are not whole"),
         (mouse, "genes of another species"),
         (age_range, "'Age at Death' holds '70-79'.*`values: {age_death: {'70-79': …}}`"),
+        (as_counts(np.sign), "every value of layers/counts of .* is 1 or 0"),
+        (as_counts(per_cell), "all cells of layers/counts .* the same sum of counts, 1000"),
         (minutes, "'PMI' holds '340', which is no value of pmi. Expected: hours, at most 240"),
         (two_sexes, "donor 'K0' has several values of sex"),
     ],
