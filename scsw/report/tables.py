@@ -14,48 +14,7 @@ from scsw.biology.stages.donor_measures import held_out
 from scsw.biology.tables import AS_MEASURED
 from scsw.cohort.read import cohort_facts
 from scsw.files import require
-from scsw.report.columns import (
-    BIOMARKERS,
-    CHANGE_POINTS,
-    COMPONENT_PATHWAYS,
-    COMPONENT_STAGES,
-    COMPONENTS,
-    CONTROL_UNITS,
-    CONTROLS,
-    DONOR_SCORES,
-    DONORS,
-    EFFECTS,
-    EXTERNAL,
-    FAMILY_EFFECTS,
-    GENE_RANKS,
-    GENES,
-    HISTOGRAMS,
-    METRICS,
-    OF_COHORT,
-    OF_MODEL,
-    OF_QUANTIZED_MODEL,
-    OF_REAL_MODEL,
-    ORIGINS,
-    OTHER_INPUTS,
-    PAIRS,
-    PATHS,
-    PATHWAYS,
-    PROFILE_AGREEMENT,
-    QUANTIZATION,
-    RECOVERY,
-    REPLICATION,
-    SET_OVERLAPS,
-    SPATIAL,
-    SPIKE_STABILITY,
-    SPIKE_SUMMARY,
-    SPIKES,
-    STABILITY,
-    STAGE_ORDER,
-    STAGE_TESTS,
-    VERDICTS,
-    VIEW_AGREEMENT,
-    ZEROED,
-)
+from scsw.report import columns as needed
 from scsw.report.effects import cell_type_effect, donor_effect, mean_effect
 from scsw.report.names import control_models, quantized_models, real_seeds
 from scsw.report.read import Models, read, read_obs, read_of_models, read_optional, rows_of_models
@@ -205,9 +164,9 @@ def read_tables(
         return read_of_models(folder, real, f"{name}.parquet", columns, **options)
 
     about = cohort_facts(require(folder / "cohort.h5ad"))
-    verdicts = always("verdicts.parquet", VERDICTS)
+    verdicts = always("verdicts.parquet", needed.VERDICTS)
     performance = rows_of_models(always("performance.parquet"), everyone)
-    profiles = always("profile_agreement.parquet", PROFILE_AGREEMENT)
+    profiles = always("profile_agreement.parquet", needed.PROFILE_AGREEMENT)
     mine = profiles["seed_a"].isin(seeds) & profiles["seed_b"].isin(seeds)
     effects, donor_effects, type_effects = _effects(folder, seeds)
     candidates = "search/candidates.parquet"
@@ -217,59 +176,61 @@ def read_tables(
         about=about,
         obs=read_obs(folder / "cohort.h5ad"),
         qc=always("qc.tsv"),
-        qc_histograms=always("qc_histograms.tsv", HISTOGRAMS),
-        donors=always("donors.tsv", DONORS),
+        qc_histograms=always("qc_histograms.tsv", needed.HISTOGRAMS),
+        donors=always("donors.tsv", needed.DONORS),
         coverage=always("coverage.tsv"),
         history=of_real("model/history", add_model=True),
         performance=performance[performance["donor_id"] == "all"],
         spikes=_spikes(folder, everyone, arms),
         candidates=read_of_models(folder, everyone, candidates, optional=arms),
-        paths=of_real("search/paths", PATHS),
-        origins=of_real("search/origins", ORIGINS),
-        other_inputs=of_real("search/other_inputs", OTHER_INPUTS),
-        stability=always("stability.parquet", STABILITY),
+        paths=of_real("search/paths", needed.PATHS),
+        origins=of_real("search/origins", needed.ORIGINS),
+        other_inputs=of_real("search/other_inputs", needed.OTHER_INPUTS),
+        stability=always("stability.parquet", needed.STABILITY),
         spike_stability=rows_of_models(
-            always("spike_stability.parquet", SPIKE_STABILITY), everyone
+            always("spike_stability.parquet", needed.SPIKE_STABILITY), everyone
         ),
-        spike_summary=rows_of_models(always("spike_summary.parquet", SPIKE_SUMMARY), everyone),
+        spike_summary=rows_of_models(
+            always("spike_summary.parquet", needed.SPIKE_SUMMARY), everyone
+        ),
         profile_agreement=profiles[mine].reset_index(drop=True),
         effects=effects,
         donor_effects=donor_effects,
         type_effects=type_effects,
         quantization=_quantization(folder, config, cohort, about),
-        pairs=of_real("prune/pairs", PAIRS),
-        metrics=of_real("prune/metrics", METRICS, rows=ZEROED),
-        recovery=of_real("prune/recovery", RECOVERY),
-        family_effects=of_real("prune/family_effects", FAMILY_EFFECTS),
+        pairs=of_real("prune/pairs", needed.PAIRS),
+        metrics=of_real("prune/metrics", needed.METRICS, rows=needed.ZEROED),
+        recovery=of_real("prune/recovery", needed.RECOVERY),
+        family_effects=of_real("prune/family_effects", needed.FAMILY_EFFECTS),
         verdicts=rows_of_models(verdicts, real),
         arm_verdicts=rows_of_models(verdicts, arms),
-        controls=read_optional(folder / "controls.parquet", CONTROLS),
-        genes=of_real("map/gene_scores", GENES, rows={"cell_type": "all"}, optional=real),
-        control_units=of_real("map/control_units", CONTROL_UNITS, optional=real),
-        components=of_real("components/component_effects", COMPONENTS, optional=real),
+        controls=read_optional(folder / "controls.parquet", needed.CONTROLS),
+        genes=of_real("map/gene_scores", needed.GENES, rows={"cell_type": "all"}, optional=real),
+        control_units=of_real("map/control_units", needed.CONTROL_UNITS, optional=real),
+        components=of_real("components/component_effects", needed.COMPONENTS, optional=real),
         component_pathways=of_real(
             "component_links/component_pathways",
-            COMPONENT_PATHWAYS,
+            needed.COMPONENT_PATHWAYS,
             rows={"view": "contribution"},
             optional=real,
         ),
         component_stages=of_real(
             "component_links/component_stages",
-            COMPONENT_STAGES,
+            needed.COMPONENT_STAGES,
             rows={"primary": True},
             optional=real,
         ),
-        pathways=gathered("pathways", PATHWAYS),
-        set_overlaps=of_real("enrich/set_overlaps", SET_OVERLAPS, optional=real),
-        stages=gathered("stages", STAGE_TESTS),
+        pathways=gathered("pathways", needed.PATHWAYS),
+        set_overlaps=of_real("enrich/set_overlaps", needed.SET_OVERLAPS, optional=real),
+        stages=gathered("stages", needed.STAGE_TESTS),
         stage_donors=_stage_donors(folder, real, config["stages"]["min_cells"]),
-        change_points=gathered("change_points", CHANGE_POINTS),
-        stage_order=gathered("stage_order", STAGE_ORDER),
-        external=gathered("external", EXTERNAL),
-        spatial=gathered("spatial", SPATIAL),
-        biomarkers=read_optional(folder / "biomarkers.tsv", BIOMARKERS),
-        view_agreement=gathered("view_agreement", VIEW_AGREEMENT),
-        gene_ranks=gathered("gene_ranks", GENE_RANKS),
+        change_points=gathered("change_points", needed.CHANGE_POINTS),
+        stage_order=gathered("stage_order", needed.STAGE_ORDER),
+        external=gathered("external", needed.EXTERNAL),
+        spatial=gathered("spatial", needed.SPATIAL),
+        biomarkers=read_optional(folder / "biomarkers.tsv", needed.BIOMARKERS),
+        view_agreement=gathered("view_agreement", needed.VIEW_AGREEMENT),
+        gene_ranks=gathered("gene_ranks", needed.GENE_RANKS),
         replication=_replication(replication_dir, cohort),
     )
 
@@ -283,13 +244,15 @@ def input_files(
     """Return every file that `read_tables` reads and that is there, by its place in the run."""
     real = [f"real/{seed}" for seed in real_seeds(config, cohort)]
     arms = [f"{arm}/{seed}" for arm, seed in control_models(config, cohort)]
-    names = OF_COHORT + [f"{model}/{name}" for model in real + arms for name in OF_MODEL]
-    names += [f"{model}/{name}" for model in real for name in OF_REAL_MODEL]
+    names = needed.OF_COHORT + [
+        f"{model}/{name}" for model in real + arms for name in needed.OF_MODEL
+    ]
+    names += [f"{model}/{name}" for model in real for name in needed.OF_REAL_MODEL]
     quantized = quantized_models(config, cohort)
-    names += [f"{arm}/{seed}/{OF_QUANTIZED_MODEL}" for arm, seed in quantized]
+    names += [f"{arm}/{seed}/{needed.OF_QUANTIZED_MODEL}" for arm, seed in quantized]
     files = {name: folder / name for name in names}
     if replication_dir is not None:
-        tables = [f"{name}.parquet" for name in REPLICATION]
+        tables = [f"{name}.parquet" for name in needed.REPLICATION]
         files |= {f"replication/{name}": Path(replication_dir) / name for name in tables}
     return {name: path for name, path in files.items() if path.exists()}
 
@@ -297,7 +260,7 @@ def input_files(
 def _spikes(folder: Path, models: Models, optional: Models) -> pd.DataFrame:
     """Read the spikes over all cells; a site whose median is zero has no ratio."""
     whole = {"group_by": "all"}
-    table = read_of_models(folder, models, "search/spikes.parquet", SPIKES, whole, optional)
+    table = read_of_models(folder, models, "search/spikes.parquet", needed.SPIKES, whole, optional)
     return table[np.isfinite(table["ratio"].astype(float))].reset_index(drop=True)
 
 
@@ -306,7 +269,7 @@ def _effects(folder: Path, seeds: list[int]) -> list[pd.DataFrame]:
     zeroed = {"mode": "zero", "weight_set": ["candidate", "random"]}
     found = []
     for seed in seeds:
-        edits = read(folder / "real" / str(seed) / "prune/effects.parquet", EFFECTS, zeroed)
+        edits = read(folder / "real" / str(seed) / "prune/effects.parquet", needed.EFFECTS, zeroed)
         own = edits[edits["weight_set"] == "candidate"]
         found.append((mean_effect(edits), donor_effect(own), cell_type_effect(own)))
     return [pd.concat(tables, ignore_index=True) for tables in zip(*found, strict=True)]
@@ -314,7 +277,9 @@ def _effects(folder: Path, seeds: list[int]) -> list[pd.DataFrame]:
 
 def _stage_donors(folder: Path, real: Models, min_cells: int) -> pd.DataFrame:
     rows = {"depth": AS_MEASURED, "cell_type": "all"}
-    scores = read_of_models(folder, real, "map/donor_scores.parquet", DONOR_SCORES, rows, real)
+    scores = read_of_models(
+        folder, real, "map/donor_scores.parquet", needed.DONOR_SCORES, rows, real
+    )
     return held_out(scores[scores["n_cells"] >= min_cells]).reset_index(drop=True)
 
 
@@ -323,7 +288,7 @@ def _quantization(
 ) -> pd.DataFrame:
     models = quantized_models(config, cohort)
     return quantization_effects(
-        read_of_models(folder, models, OF_QUANTIZED_MODEL, QUANTIZATION),
+        read_of_models(folder, models, needed.OF_QUANTIZED_MODEL, needed.QUANTIZATION),
         statistics=SimpleNamespace(**config["statistics"]),
         donors_are_units=about["split_unit"] == "donor",
     )
@@ -332,7 +297,7 @@ def _quantization(
 def _replication(folder: str | Path | None, cohort: str) -> dict[str, pd.DataFrame]:
     """Read the comparisons that this cohort takes part in."""
     tables = {}
-    for name, wanted in REPLICATION.items():
+    for name, wanted in needed.REPLICATION.items():
         table = pd.DataFrame(columns=wanted)
         if folder is not None:
             table = read(Path(folder) / f"{name}.parquet", wanted)

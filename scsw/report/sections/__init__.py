@@ -4,48 +4,30 @@ Each has ``numbers(tables)``, which returns the section's part of ``numbers.json
 ``reading(numbers)``, which says in plain language what they mean and knows nothing else.
 """
 
+from importlib import import_module
 from types import ModuleType
 
-from scsw.report.sections import (
-    biomarkers,
-    cohort,
-    collapse,
-    components,
-    controls,
-    external,
-    finetuning,
-    genes,
-    paths,
-    pathways,
-    pruning,
-    quality_control,
-    quantization,
-    replication,
-    spatial,
-    spikes,
-    stability,
-    stage_order,
-    stages,
-)
-
+_TITLES = {
+    "cohort": "Cohort",
+    "quality_control": "Quality control",
+    "finetuning": "Fine-tuning",
+    "spikes": "Spike landscape and candidates",
+    "stability": "Stability",
+    "paths": "Origins and paths of the spikes",
+    "pruning": "Pruning",
+    "collapse": "Collapse by cell type",
+    "quantization": "Fragility to quantisation",
+    "controls": "Control arms",
+    "genes": "Genes",
+    "components": "Attention heads and MLPs",
+    "pathways": "Pathways",
+    "stages": "Disease stages",
+    "stage_order": "Order of change along the disease",
+    "external": "External validation",
+    "spatial": "Spatial read-out",
+    "replication": "Replication across cohorts",
+    "biomarkers": "Candidate biomarkers",
+}
 SECTIONS: dict[str, tuple[str, ModuleType]] = {
-    "cohort": ("Cohort", cohort),
-    "quality_control": ("Quality control", quality_control),
-    "finetuning": ("Fine-tuning", finetuning),
-    "spikes": ("Spike landscape and candidates", spikes),
-    "stability": ("Stability", stability),
-    "paths": ("Origins and paths of the spikes", paths),
-    "pruning": ("Pruning", pruning),
-    "collapse": ("Collapse by cell type", collapse),
-    "quantization": ("Fragility to quantisation", quantization),
-    "controls": ("Control arms", controls),
-    "genes": ("Genes", genes),
-    "components": ("Attention heads and MLPs", components),
-    "pathways": ("Pathways", pathways),
-    "stages": ("Disease stages", stages),
-    "stage_order": ("Order of change along the disease", stage_order),
-    "external": ("External validation", external),
-    "spatial": ("Spatial read-out", spatial),
-    "replication": ("Replication across cohorts", replication),
-    "biomarkers": ("Candidate biomarkers", biomarkers),
+    name: (title, import_module(f"{__name__}.{name}")) for name, title in _TITLES.items()
 }
