@@ -29,8 +29,9 @@ from benchmarks.model import CLS, N_CLS, PAD, VOCABULARY, cells_like
 from scsw.scgpt.model import encoder_layers, exchange_layers
 from scsw.scgpt.tokens.packed import PackedBatch
 from scsw.scgpt.training.micro_batches import cells_of
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.pruning.ablation import Readout, ablated, half_layers
-from scsw.superweight.pruning.edits import GROUP, Edit, groups_of_edits, weight_name
+from scsw.superweight.pruning.edits import GROUP, Edit, groups_of_edits
 from scsw.superweight.pruning.intact import intact_pass, parts_of
 
 SIZES = {
@@ -63,7 +64,7 @@ def random_edits(size: dict[str, int], per_block: int) -> list[Edit]:
         for _ in range(per_block)
     ]
     return [
-        Edit(weight_name("ffn_down", *place), "random", "zero", "ffn_down", *place)
+        Edit(candidate_id("ffn_down", *place), "random", "zero", "ffn_down", *place)
         for place in places
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.find import COLUMNS as FOUND
 from scsw.superweight.find import find_candidates
 from scsw.superweight.origins import BlockParts
@@ -61,9 +62,9 @@ def other_families(
     table = table.drop_duplicates(["family", "module", "row", "column"])
     table = table.groupby("family", sort=False).head(max_candidates).reset_index(drop=True)
     table = table.astype({"block": "int64", "row": "Int64", "column": "Int64"})
-    table["candidate_id"] = [
-        f"{r.family}.b{r.block}.r{_name(r.row)}.c{_name(r.column)}" for r in table.itertuples()
-    ]
+    places = table[["family", "block", "row", "column"]].astype(object)
+    places = places.where(places.notna(), None).itertuples(index=False)
+    table["candidate_id"] = [candidate_id(*place) for place in places]
     return table[COLUMNS]
 
 
@@ -77,7 +78,3 @@ def _columns(origins: pd.DataFrame) -> pd.DataFrame:
     table = table[table["n_channels"] >= 2].assign(family="column", row=pd.NA, found_by="spike")
     table["parameter"] = "weight"
     return table.sort_values(["n_channels", "spike_ratio"], ascending=False)
-
-
-def _name(channel: object) -> str:
-    return "-" if pd.isna(channel) else str(channel)

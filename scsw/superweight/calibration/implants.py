@@ -20,9 +20,10 @@ from scsw.superweight.calibration.models import (
     start,
     train_and_search,
 )
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.controls.implant import implant
 from scsw.superweight.controls.judge_controls import judge_arm
-from scsw.superweight.pruning.edits import Edit, groups_of_edits, weight_name
+from scsw.superweight.pruning.edits import Edit, groups_of_edits
 from scsw.superweight.pruning.measurement import Measurement
 from scsw.superweight.verdict.statistics import donor_effects
 
@@ -96,7 +97,7 @@ def measured(
     device = prepare(settings.compute)
     model = load_model(folder / "model").to(device).eval()
     place = sealed["block"], sealed["row"], sealed["column"]
-    edit = Edit(weight_name("ffn_down", *place), "random", "zero", "ffn_down", *place)
+    edit = Edit(candidate_id("ffn_down", *place), "random", "zero", "ffn_down", *place)
     cells = read_cohort(cohort, ["test"], settings.prune.max_cells_per_donor)
     tokenizer = cohort_tokenizer(cells, folder / "model")
     n_types = len(read_json(folder / "model" / "labels.json"))

@@ -22,8 +22,8 @@ from scsw.superweight.calibration.models import (
     start,
     train_and_search,
 )
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.pruning.control_sets import mean_hidden_sizes
-from scsw.superweight.pruning.edits import weight_name
 from scsw.superweight.verdict.statistics import donor_effects
 from scsw.superweight.verdict.verdict_tables import random_effects
 
@@ -112,7 +112,7 @@ def write_blind(
     blank = read_table(searched / "candidates.parquet").head(0)
     rows = drawn[[*PLACE, "weight", "first_order"]].assign(
         rank=np.arange(1, members + 1),
-        candidate_id=[weight_name("ffn_down", *p) for p in drawn[PLACE].itertuples(index=False)],
+        candidate_id=[candidate_id("ffn_down", *p) for p in drawn[PLACE].itertuples(index=False)],
         family="ffn_down",
         mean_hidden=[hidden[b][c] for b, c in zip(drawn["block"], drawn["column"], strict=True)],
         found_by="blind",

@@ -13,6 +13,7 @@ import pandas as pd
 from scsw.errors import ScswError
 from scsw.files import read_json, read_table, write_table
 from scsw.provenance import recorded
+from scsw.superweight.candidate_id import candidate_id
 
 EXPECTATIONS = {
     "pretrained": "for comparison only",
@@ -118,7 +119,7 @@ def _reconstruction(verdicts: pd.DataFrame) -> str:
 
 
 def _judge_implant(verdicts: pd.DataFrame, sealed: dict) -> dict:
-    place = f"ffn_down.b{sealed['block']}.r{sealed['row']}.c{sealed['column']}"
+    place = candidate_id("ffn_down", sealed["block"], sealed["row"], sealed["column"])
     found = verdicts[verdicts["candidate_id"] == place]
     if found.empty:
         return {

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from scsw.errors import ScswError
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.pruning import control_sets
 from scsw.superweight.pruning.candidate_edits import place_of
-from scsw.superweight.pruning.edits import Edit, weight_name
+from scsw.superweight.pruning.edits import Edit
 from scsw.superweight.pruning.random_controls import draw_controls
 
 SCALAR = "ffn_down"
@@ -90,7 +91,7 @@ def _of_candidate(row, score: np.ndarray, free: np.ndarray, n: int) -> Iterator[
         ("gamma", "norm2_gamma", (block, r, None)),
         ("beta", "norm2_beta", (block, r, None)),
     ):
-        name = weight_name(family, *place)
+        name = candidate_id(family, *place)
         yield Edit(name, weight_set, "zero", family, *place, of=row.candidate_id)
 
 
@@ -115,4 +116,4 @@ def _places(block: int, flat: np.ndarray, shape: tuple[int, int]) -> list[tuple[
 
 
 def _zeroed(weight_set: str, place: tuple[int, int, int], **more) -> Edit:
-    return Edit(weight_name(SCALAR, *place), weight_set, "zero", SCALAR, *place, **more)
+    return Edit(candidate_id(SCALAR, *place), weight_set, "zero", SCALAR, *place, **more)

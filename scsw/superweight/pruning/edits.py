@@ -100,12 +100,6 @@ class Edit:
         return min([self.block, *(block for block, _, _ in self.others)])
 
 
-def weight_name(family: str, block: int, row: int | None, column: int | None) -> str:
-    """Return the ``candidate_id`` of a weight, row, column or channel."""
-    places = ("-" if place is None else str(place) for place in (row, column))
-    return f"{family}.b{block}.r{'.c'.join(places)}"
-
-
 def groups_of_edits(edits: Iterable[Edit]) -> list[list[Edit]]:
     """Split edits into groups that are computed alike, at most `GROUP` each, in a fixed order.
 

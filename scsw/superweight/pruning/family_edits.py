@@ -7,7 +7,8 @@ import pandas as pd
 from torch import nn
 
 from scsw.scgpt.model import encoder_layers
-from scsw.superweight.pruning.edits import FAMILIES, Edit, weight_name
+from scsw.superweight.candidate_id import candidate_id
+from scsw.superweight.pruning.edits import FAMILIES, Edit
 
 FAMILY, FAMILY_RANDOM = "family", "family_random"  # weight sets
 
@@ -62,7 +63,7 @@ def family_controls(model: nn.Module, candidates: list[Edit], n: int, seed: int)
         chosen = np.sort(rng.choice(len(free), min(n, len(free)), replace=False))
         for index in chosen:
             place = _at(free[index], rows, columns)
-            name = weight_name(family, block, *place)
+            name = candidate_id(family, block, *place)
             edits.append(Edit(name, FAMILY_RANDOM, "zero", family, block, *place))
     return edits
 

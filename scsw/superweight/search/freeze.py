@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.find import with_weights
 from scsw.superweight.observe import HIDDEN, OUTPUT, Observation
 from scsw.superweight.search.screen import PLACE, Screen
@@ -61,7 +62,7 @@ def freeze(
     )
     table["simpson"] = predicted[places].to_numpy()
     table["mean_hidden"] = [hidden[b].mean()[c] for b, _, c in places]
-    table["candidate_id"] = [f"ffn_down.b{b}.r{r}.c{c}" for b, r, c in places]
+    table["candidate_id"] = [candidate_id("ffn_down", *place) for place in places]
     return table.assign(family="ffn_down", rank=np.arange(1, len(table) + 1))
 
 

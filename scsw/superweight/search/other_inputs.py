@@ -19,6 +19,7 @@ from torch import nn
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.tokens.token_batch import TokenBatch
 from scsw.scgpt.tokens.tokenizer import CLS_VALUE, Tokenizer
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.find import find_candidates
 from scsw.superweight.search.discovery import DiscoveryCells, chosen_cells, real_tokens, without_cls
 
@@ -72,7 +73,7 @@ def other_inputs_table(
         found = found.assign(
             kind=kind,
             rank=np.arange(1, len(found) + 1),
-            candidate_id=[f"ffn_down.b{b}.r{r}.c{c}" for b, r, c in places],
+            candidate_id=[candidate_id("ffn_down", *place) for place in places],
             in_family=[place in known for place in places],
         )
         parts.append(found[COLUMNS])

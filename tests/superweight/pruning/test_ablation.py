@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scsw.scgpt.model import encoder_layers
+from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.pruning.ablation import Readout, ablated
 from scsw.superweight.pruning.difference import (
     IntactNorm,
@@ -17,14 +18,7 @@ from scsw.superweight.pruning.difference import (
     norm_difference,
     relu_difference,
 )
-from scsw.superweight.pruning.edits import (
-    FAMILIES,
-    GROUP,
-    Edit,
-    groups_of_edits,
-    shard_of,
-    weight_name,
-)
+from scsw.superweight.pruning.edits import FAMILIES, GROUP, Edit, groups_of_edits, shard_of
 from scsw.superweight.pruning.intact import intact_pass, parts_of
 
 CELLS = 5
@@ -35,7 +29,7 @@ def an_edit(family, block, row, column, mode="zero", **more):
         (None if family == "column" else row),
         (column if family in ("ffn_down", "attn_out", "column") else None),
     )
-    name = weight_name(family, block, row, column)
+    name = candidate_id(family, block, row, column)
     return Edit(name, "candidate", mode, family, block, row, column, **more)
 
 
