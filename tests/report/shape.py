@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from scsw.report.names import AD_GENES
 
@@ -50,23 +51,23 @@ class Shape:
     studies: tuple[str, ...] = ("",)
     warnings: tuple[str, ...] = ("Thal phase is missing for every donor.",)
 
-    @property
+    @cached_property
     def types(self) -> list[str]:
         """Names of the cell types."""
         return list(self.type_names or LONG_TYPES[: self.n_types])
 
-    @property
+    @cached_property
     def donors(self) -> list[str]:
         """Names of the donors."""
         return [f"D{i:03d}" for i in range(self.n_donors)]
 
-    @property
+    @cached_property
     def split_of(self) -> dict[str, str]:
         """Split of each donor."""
         order = ["train", "test", "discovery", "test", "train", "validation"]
         return {donor: order[i % 6] for i, donor in enumerate(self.donors)}
 
-    @property
+    @cached_property
     def test_donors(self) -> list[str]:
         """Donors of the test split."""
         return [donor for donor in self.donors if self.split_of[donor] == "test"]
