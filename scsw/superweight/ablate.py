@@ -127,10 +127,14 @@ def _edits(edits: pd.DataFrame | Iterable) -> Iterator[WeightEdit]:
 def _check(model: nn.Module, edit: WeightEdit, mode: str | float) -> None:
     try:
         module = model.get_submodule(edit.module)
-        own_parameter(module, edit.module, edit.parameter)
+        n_axes = own_parameter(module, edit.module, edit.parameter).ndim
         sizes = dict(zip(("row", "column"), _sizes(module, edit.parameter), strict=False))
     except AttributeError as error:
         raise ValueError(f"the model has no {edit}: {error}") from error
+    if n_axes > 2:  # fused experts, a convolution: row and column would name a whole vector
+        raise ValueError(
+            f"{edit.module}.{edit.parameter} has {n_axes} axes, expected rows, columns"
+        )
     for axis in ("row", "column"):
         channel, size = getattr(edit, axis), sizes.get(axis, 0)
         if channel is not None and not (channel == int(channel) and 0 <= channel < size):

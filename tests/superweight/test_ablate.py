@@ -168,6 +168,13 @@ def test_a_linear_module_without_a_bias_has_one_while_a_weight_is_at_its_mean():
     assert all(x.equal(before[name]) for name, x in bits(network).items())
 
 
+def test_a_tensor_of_three_axes_is_refused():
+    """A row and a column of it are no single weight, as in the fused experts of a mixture."""
+    network = nn.Sequential(nn.Conv1d(3, 2, 4))
+    with pytest.raises(ValueError, match="3 axes"), ablate(network, [("0", 1, 2)]):
+        pass
+
+
 def test_a_mean_needs_a_bias_where_none_would_be_added():
     network = nn.Sequential(Conv1D(WEIGHT, BIAS))
     network[0].bias = None
