@@ -11,6 +11,7 @@ BENCHMARKS = [
     ["tokens"],
     ["mixing"],
     ["search", "--cpu"],
+    ["gated"],
 ]
 ON_A_GPU = [["model"], ["search"], ["gpu_chain"], ["gpu_chain", "--full"], ["components"]]
 ON_TWO = [["model", "--gpus", "2"]]
