@@ -94,10 +94,12 @@ def components(
         spikes = spikes_seen(read_table(candidates, CANDIDATE), len(encoder_layers(model)))
         tables = component_tables(
             model,
+            model_folder,
             cells,
-            lambda part: cohort_tokenizer(part, model_folder),
             spikes,
-            (settings, statistics, compute),
+            settings,
+            statistics,
+            compute,
             device,
             top_genes=top_genes,
             stage_min_cells=stage_min_cells,
@@ -109,10 +111,12 @@ def components(
 
 def component_tables(
     model: nn.Module,
+    folder: Path,
     cells: AnnData,
-    tokenizer_of,
     spikes: list[Spike | None],
-    sections: tuple[SimpleNamespace, SimpleNamespace, SimpleNamespace],
+    settings: SimpleNamespace,
+    statistics: SimpleNamespace,
+    compute: SimpleNamespace,
     device: torch.device,
     *,
     top_genes: int,
@@ -123,32 +127,39 @@ def component_tables(
 
     Parameters
     ----------
+    model, folder
+        The model and its scGPT folder.
     cells
         Discovery and test cells.
-    tokenizer_of
-        Makes the tokenizer of some cells.
     spikes
         For each block the spike in its input, or None.
-    sections
-        ``map``, ``statistics`` and ``compute`` of the config.
+    settings, statistics, compute
+        Sections ``map``, ``statistics`` and ``compute`` of the config.
     """
-    settings, statistics, compute = sections
     split = cells.obs["split"].astype(str).to_numpy()
     is_test = split == "test"
     discovery, test = cells[split == "discovery"].copy(), cells[is_test].copy()
-    means = component_means(model, tokenizer_of(discovery), compute, device)
+    means = component_means(model, cohort_tokenizer(discovery, folder), compute, device)
     sums, rises = score_and_replace(
-        model, tokenizer_of(test), spikes, means, (settings, statistics, compute), device
+        model,
+        cohort_tokenizer(test, folder),
+        spikes,
+        means,
+        rotations(model.d_model, settings.component_rotations, statistics.seed, device),
+        compute,
+        device,
     )
     names = component_names(model)
     genes = sums.table(test, settings)
     leading = leading_genes(genes, names, test.var_names.to_numpy(str), top_genes)
-    share, of_leading = cell_activity(model, tokenizer_of(cells), leading, compute, device)
+    share, of_leading = cell_activity(
+        model, cohort_tokenizer(cells, folder), leading, compute, device
+    )
     effect = np.full_like(share, np.nan)
     effect[:, is_test] = rises[:, 0]
     measured = {"contribution": share, "leading_genes": of_leading, "effect_nll": effect}
     thin = thinned(cells, min_cells=stage_min_cells)
-    again = cell_activity(model, tokenizer_of(thin), leading, compute, device)
+    again = cell_activity(model, cohort_tokenizer(thin, folder), leading, compute, device)
     on_thin = dict(zip(("contribution", "leading_genes"), again, strict=True))
     on_thin["effect_nll"] = np.full_like(again[0], np.nan)
     donors = test.obs["donor_id"].to_numpy(str)
@@ -174,19 +185,23 @@ def score_and_replace(
     tokenizer: Tokenizer,
     spikes: list[Spike | None],
     means: Means,
-    sections: tuple[SimpleNamespace, SimpleNamespace, SimpleNamespace],
+    turns: list[torch.Tensor],
+    compute: SimpleNamespace,
     device: torch.device,
 ) -> tuple[GeneSums, np.ndarray]:
     """Score genes and replace every component, in one pass over the test cells.
+
+    Parameters
+    ----------
+    means, turns
+        Of `component_means` and `rotations`.
 
     Returns
     -------
     tuple
         The sums over gene tokens, and the rises in NLL, (components, 1 + rotations, cells).
     """
-    settings, statistics, compute = sections
     sums = GeneSums(model, tokenizer, spikes)
-    turns = rotations(model.d_model, settings.component_rotations, statistics.seed, device)
     replacing = Replacing(model, means, turns)
     rises = np.full((len(component_names(model)), 1 + len(turns), len(tokenizer)), np.nan)
     rows = np.arange(len(tokenizer))

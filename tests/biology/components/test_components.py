@@ -95,13 +95,14 @@ def wired(parts, wanted, head=1):
 
 
 def tables_of(parts, model, spikes=(None, SPIKE), **compute):
-    sections = MAP, STATISTICS, SimpleNamespace(**{**vars(COMPUTE), **compute})
     return component_tables(
         model,
+        parts.folder,
         parts.cells,
-        lambda cells: cohort_tokenizer(cells, parts.folder),
         list(spikes),
-        sections,
+        MAP,
+        STATISTICS,
+        SimpleNamespace(**{**vars(COMPUTE), **compute}),
         CPU,
         top_genes=5,
         stage_min_cells=1,
