@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +17,7 @@ from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.packed import PackedBatch
 from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.pruning.ablation import LARGE, Ablated, Readout, ablated, half_layers
+from scsw.superweight.pruning.candidate_edits import zeroed_alone
 from scsw.superweight.pruning.edits import Edit, groups_of_edits
 from scsw.superweight.pruning.intact import Intact, intact_parts
 
@@ -83,8 +84,9 @@ def write_out(
     ids = tokenizer.token_ids
     changes = _Changes(model, device)
     gep, mvc = (TokenSums(ids, n_groups, len(candidates)) for _ in range(2))
-    halved = _GeneSums(_candidate_edits(candidates, "scale", _HALF_SIZE), ids.size, device)
-    zeroed = groups_of_edits(_candidate_edits(candidates, "zero", 0.0))
+    alone = zeroed_alone(candidates)
+    half = [replace(edit, mode="scale", scale=_HALF_SIZE) for edit in alone]
+    halved, zeroed = _GeneSums(half, ids.size, device), groups_of_edits(alone)
     others = _GeneSums(controls, ids.size, device)
     path = torch.zeros(ids.size, model.d_model, dtype=torch.float64, device=device)
     order = {name: index for index, name in enumerate(candidates["candidate_id"])}
@@ -137,14 +139,6 @@ def control_edits(model: nn.Module, controls: pd.DataFrame) -> list[Edit]:
         place = ("ffn_down", int(c.block), row, int(c.column))
         edits.append(Edit(c.control, "control", "noise", *place, scale=scale, channel=int(c.row)))
     return edits
-
-
-def _candidate_edits(candidates: pd.DataFrame, mode: str, scale: float) -> list[Edit]:
-    places = candidates[["candidate_id", "block", "row", "column"]].itertuples(index=False)
-    return [
-        Edit(name, "candidate", mode, "ffn_down", int(b), int(r), int(c), scale=scale)
-        for name, b, r, c in places
-    ]
 
 
 class _GeneSums:

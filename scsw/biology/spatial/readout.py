@@ -13,10 +13,9 @@ from torch import nn
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.pruning.ablation import Readout, ablated
-from scsw.superweight.pruning.edits import Edit, groups_of_edits
+from scsw.superweight.pruning.candidate_edits import zeroed_alone
+from scsw.superweight.pruning.edits import groups_of_edits
 from scsw.superweight.pruning.intact import intact_parts
-
-_PLACE = ["candidate_id", "family", "block", "row", "column"]
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,7 @@ def read_out(
         Programme scores as directions of the cell embedding, shape (programmes, d_model).
     """
     order = {name: index for index, name in enumerate(candidates["candidate_id"])}
-    edits = [
-        Edit(name, "candidate", "zero", family, int(block), int(row), int(column))
-        for name, family, block, row, column in candidates[_PLACE].itertuples(index=False)
-    ]
+    edits = zeroed_alone(candidates)
     groups, layers, decoders = groups_of_edits(edits), encoder_layers(model), Readout(model)
     scorers = torch.from_numpy(directions).to(device).T
     n, n_sets = len(tokenizer), len(directions)

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
+from anndata import AnnData
+from torch import nn
 
-from scsw.biology.gene_sets import read_gmt
+from scsw.biology.gene_sets import find_gmt, read_gmt
 from scsw.biology.spatial.panel_check import GO_ON, panel_check
 from scsw.biology.spatial.programmes import FEWEST_GENES, gene_directions, programme_directions
 from scsw.biology.spatial.readout import read_out
 from scsw.biology.spatial.tissue import cut, read_tissue, shared_genes
 from scsw.biology.spatial.tissue_tests import accuracy_rows, position_rows, stage_rows
+from scsw.biology.stages.axes import AXES_FILE
 from scsw.biology.tables import benjamini_hochberg, typed
 from scsw.cohort.h5ad import open_h5ad, read_columns
 from scsw.cohort.read import cohort_facts, read_cohort
 from scsw.files import CANDIDATE, read_json, read_table, require, write_table
 from scsw.provenance import recorded
-from scsw.resources import resource
 from scsw.scgpt.device import device_name, prepare
 from scsw.scgpt.folder import check_vocabulary
 from scsw.scgpt.model import load_model, read_args, read_vocabulary
 from scsw.scgpt.tokens.cohort_tokens import cohort_tokenizer
 
-AXES = "gene_sets/ad_axes.gmt"
 _TEXTS = "step measure candidate_id cell_type gene_set stage axis covariates null status reason"
 SPATIAL = {
     **{"cohort": "text", "arm": "text", "seed": "int64", "spatial": "text"},
@@ -104,20 +107,25 @@ def spatial(
         record["device"] = device_name(device)
         model = load_model(folder).to(device)
         best = read_table(candidates, CANDIDATE).sort_values("rank").head(max_candidates)
-        run = _Run(folder, model, device, settings, stages, compute, min_test_donors)
+        vocabulary = read_vocabulary(folder)
+        run = _Run(folder, model, vocabulary, device, settings, stages, compute, min_test_donors)
         rows = run.rows(cohort, best, tissue)
         keys = {"cohort": facts["cohort"], "arm": arm, "seed": seed, "spatial": name}
         write_table(table_of(rows, keys), out)
 
 
+@dataclass(frozen=True)
 class _Run:
     """One model and how it is looked at."""
 
-    def __init__(self, folder, model, device, settings, stages, compute, min_donors) -> None:
-        self.folder, self.model, self.device = folder, model, device
-        self.settings, self.stages, self.compute = settings, stages, compute
-        self.min_donors = min_donors
-        self.vocabulary = read_vocabulary(folder)
+    folder: Path
+    model: nn.Module
+    vocabulary: dict[str, int]
+    device: torch.device
+    settings: SimpleNamespace
+    stages: SimpleNamespace
+    compute: SimpleNamespace
+    min_donors: int
 
     def rows(self, cohort: Path, best: pd.DataFrame, tissue: str | Path) -> list[dict[str, Any]]:
         nuclei = read_cohort(cohort, ["test"], self.settings.max_cells_per_donor)
@@ -144,7 +152,9 @@ class _Run:
             rows += self._on_tissue(cut(cells, genes, self.vocabulary), genes, best, axis)
         return rows
 
-    def _on_tissue(self, cells, genes, best, axis) -> list[dict[str, Any]]:
+    def _on_tissue(
+        self, cells: AnnData, genes: list[str], best: pd.DataFrame, axis: str
+    ) -> list[dict[str, Any]]:
         sets, directions, rows = self._programmes(genes)
         tokenizer = cohort_tokenizer(cells, self.folder)
         found = read_out(self.model, tokenizer, best, directions, self.compute, self.device)
@@ -156,7 +166,7 @@ class _Run:
 
     def _programmes(self, genes: list[str]) -> tuple[list[str], np.ndarray, list[dict[str, Any]]]:
         """Return the sets that can be scored, their directions, and a row for each other set."""
-        library = read_gmt(resource(AXES))
+        library = read_gmt(find_gmt(AXES_FILE))
         problem = self._no_decoder()
         if problem:
             rows = [_untestable(name, 0, problem) for name in library]

@@ -14,7 +14,8 @@ from scsw.biology.stages.donor_facts import places
 from scsw.scgpt.model import encoder_layers
 from scsw.scgpt.tokens.tokenizer import Tokenizer
 from scsw.superweight.pruning.ablation import Readout, ablated
-from scsw.superweight.pruning.edits import Edit, groups_of_edits
+from scsw.superweight.pruning.candidate_edits import zeroed_alone
+from scsw.superweight.pruning.edits import groups_of_edits
 from scsw.superweight.pruning.intact import intact_parts
 from scsw.superweight.pruning.metrics import nll_rise
 
@@ -46,12 +47,7 @@ def zeroing_effects(
     pandas.DataFrame
         `COLUMNS`: one row per candidate, donor, cell type and region; ``sum_d_nll`` in nats.
     """
-    edits = [
-        Edit(name, "candidate", "zero", "ffn_down", *place)
-        for name, *place in candidates[["candidate_id", "block", "row", "column"]].itertuples(
-            index=False
-        )
-    ]
+    edits = zeroed_alone(candidates)
     order = {edit.name: index for index, edit in enumerate(edits)}
     layers, readout, groups = encoder_layers(model), Readout(model), groups_of_edits(edits)
     scored = np.flatnonzero(tokenizer.labels >= 0)

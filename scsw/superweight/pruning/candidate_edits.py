@@ -33,6 +33,14 @@ def edits_of_candidates(
     return [*alone, *_cumulative(ranked), *_pairs(ranked.head(settings.n_pairs_among))]
 
 
+def zeroed_alone(candidates: pd.DataFrame) -> list[Edit]:
+    """Return the edits that zero each candidate (``candidate_id, block, row, column``) alone."""
+    return [
+        Edit(row.candidate_id, "candidate", "zero", "ffn_down", *place_of(row))
+        for row in candidates.itertuples()
+    ]
+
+
 def place_of(row) -> tuple[int, int, int]:
     """Return block, row and column of a candidate as Python integers."""
     return int(row.block), int(row.row), int(row.column)

@@ -6,15 +6,17 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from scsw.cohort.genes import symbol_by_ensembl_id
 from tests.cohort.readers import layout_sea_ad_merfish
 from tests.tiny import SPLIT, TYPES, write_counts
 
 N_GENES, INFORMATIVE = 60, 40
 OWN = np.arange(N_GENES) % len(TYPES)
-NAMES = {f"GENE{i:02d}": name for i, name in enumerate(
-    "GFAP CD68 SST VIM TYROBP GAD1 CD44 SPP1 GAD2 CHI3L1 LPL RELN".split()
-)}  # fmt: skip
-SYMBOLS = [NAMES.get(f"GENE{i:02d}", f"GENE{i:02d}") for i in range(N_GENES)]
+MARKERS = "GFAP CD68 SST VIM TYROBP GAD1 CD44 SPP1 GAD2 CHI3L1 LPL RELN".split()
+# Human genes that are in no set of the Alzheimer's axes.
+OTHERS = sorted(name for name in symbol_by_ensembl_id().values() if name.startswith("OR1"))
+SYMBOLS = [*MARKERS, *OTHERS][:N_GENES]
+NAMES = {f"GENE{i:02d}": name for i, name in enumerate(SYMBOLS)}
 TELLING, DUMB = SYMBOLS[:20], SYMBOLS[INFORMATIVE:]  # two panels of 20 genes
 TISSUE = {"Astro": "Astrocyte", "Micro-PVM": "Microglia-PVM", "Sst": "Sst"}
 
