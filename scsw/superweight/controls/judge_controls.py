@@ -87,7 +87,7 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
     if (verdicts["verdict"] == "not assessable").all():
         return row | {"passed": None, "outcome": verdicts["reason"].iloc[0]}
     if arm == "pretrained":
-        return row | {"passed": None, "outcome": f"{row['n_causal']} candidates are causal"}
+        return row | {"passed": None, "outcome": _counted(row["n_causal"])}
     beyond = f"{(verdicts['q'] <= alpha).sum()} of {len(verdicts)} have q at most {alpha:g}"
     if arm == "shuffled":
         beyond += f"; {_reconstruction(verdicts)}"
@@ -99,11 +99,14 @@ def judge_arm(arm: str, folder: Path, alpha: float) -> dict:
         )
         return row | {"passed": None, "outcome": outcome}
     clean = row["n_causal"] == 0 and n_masked == 0
-    outcome = "no candidate is causal"
-    if not clean:
-        outcome = f"{row['n_causal']} candidates are causal"
-        outcome += f" and {n_masked} are in masked pairs" if n_masked else ""
+    outcome = _counted(row["n_causal"]) + (f", {n_masked} in masked pairs" if n_masked else "")
     return row | {"passed": clean, "outcome": f"{outcome}; {beyond}"}
+
+
+def _counted(n_causal: int) -> str:
+    if n_causal < 2:
+        return f"{'one' if n_causal else 'no'} candidate is causal"
+    return f"{n_causal} candidates are causal"
 
 
 def _reconstruction(verdicts: pd.DataFrame) -> str:

@@ -54,6 +54,22 @@ def test_control_arms_are_judged(tmp_path, arm, verdict, passed, rank):
     assert (None if pd.isna(row["found_rank"]) else int(row["found_rank"])) == rank
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "passed", "said"),
+    [
+        (["not causal", "not assessable"], True, "no candidate is causal; 0 of 2"),
+        (["causal, constant", "not causal"], False, "one candidate is causal; 0 of 2"),
+        (["causal, constant", "causal, informative"], False, "2 candidates are causal; 0 of 2"),
+        (["masked pair", "masked pair"], False, "no candidate is causal, 2 in masked pairs; 0"),
+    ],
+)
+def test_what_an_empty_model_shows_is_counted(tmp_path, verdicts, passed, said):
+    rows = [{"candidate_id": str(i), "verdict": verdict} for i, verdict in enumerate(verdicts)]
+    judge_controls({"untrained": arm_folder(tmp_path, "untrained", rows)}, tmp_path / "c.parquet")
+    row = read_table(tmp_path / "c.parquet").iloc[0]
+    assert row["passed"] == passed and row["outcome"].startswith(said)
+
+
 def test_an_arm_that_could_not_fail_does_not_pass(tmp_path):
     rows = [{"candidate_id": "a", "verdict": "not causal", "min_effect": np.nan, "q": 0.01}]
     folder = arm_folder(tmp_path, "untrained", rows)
