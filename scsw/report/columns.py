@@ -78,7 +78,7 @@ SET_OVERLAPS = "library_a set_a library_b set_b n_a n_b n_shared jaccard".split(
 STAGE_TESTS = [
     *CANDIDATE,
     *"depth measure cell_class cell_type stage primary n_donors n_age_censored".split(),
-    *"covariates beta beta_low beta_high detectable p q null status reason".split(),
+    *"covariates beta beta_low beta_high se df detectable p q null status reason".split(),
     "survives_thinning",
 ]
 DONOR_SCORES = [

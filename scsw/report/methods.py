@@ -45,11 +45,23 @@ REFERENCES = {
     "(2021).",
     "Sun et al. 2024": "Sun M et al. A simple and effective pruning approach for large language "
     "models. International Conference on Learning Representations (2024). arXiv:2306.11695.",
+    "Simes 1986": "Simes RJ. An improved Bonferroni procedure for multiple tests of significance. "
+    "Biometrika 73, 751–754 (1986).",
+    "Rüger 1978": "Rüger B. Das maximale Signifikanzniveau des Tests: Lehne H₀ ab, wenn k unter n "
+    "gegebenen Tests zur Ablehnung führen. Metrika 25, 171–178 (1978).",
+    "Liberzon et al. 2015": "Liberzon A et al. The Molecular Signatures Database hallmark gene set "
+    "collection. Cell Systems 1, 417–425 (2015).",
     "Storey and Tibshirani 2003": "Storey JD, Tibshirani R. Statistical significance for "
     "genomewide studies. PNAS 100, 9440–9445 (2003).",
     "Subramanian et al. 2005": "Subramanian A et al. Gene set enrichment analysis: a "
     "knowledge-based approach for interpreting genome-wide expression profiles. PNAS 102, "
     "15545–15550 (2005).",
+}
+LIBRARIES = {  # shipped with scsw; their sources stand in resources/README.md
+    "resources/gene_sets/ad_axes.gmt": "the 16 Alzheimer's axes of scsw",
+    "resources/gene_sets/hallmark.gmt": "Hallmark (Liberzon et al. 2015; MSigDB 7.5.1)",
+    "resources/gene_sets/reactome.gmt": "Reactome (MSigDB 7.5.1)",
+    "resources/gene_sets/wikipathways.gmt": "WikiPathways (MSigDB 7.5.1)",
 }
 PACKAGES = "scsw python torch scgpt scanpy scipy statsmodels gseapy".split()
 _TEMPLATE = Path(__file__).with_name("methods.md.jinja")
@@ -83,10 +95,16 @@ def methods_blocks(n: dict[str, Any]) -> list[str]:
         source=sources.reader(source).TITLE,
         packages=PACKAGES,
         against=_against,
+        libraries=_libraries,
         replication_nulls=sorted(replicated),
     )
     blocks = [" ".join(block.split()) for block in text.split("\n---\n")]
     return [re.sub(r" ([.,;)])", r"\1", block) for block in blocks]
+
+
+def _libraries(paths: list[str]) -> str:
+    """Name the libraries of gene sets: those that are shipped with their source."""
+    return ", ".join(LIBRARIES.get(path, Path(path).stem) for path in paths)
 
 
 def _against(nulls: list[str]) -> str:

@@ -60,6 +60,8 @@ def stage_table(candidates: pd.DataFrame, rng, shape: Shape) -> pd.DataFrame:
                     "beta": beta,
                     "beta_low": beta - 0.3,
                     "beta_high": beta + 0.3,
+                    "se": 0.15 if tested else np.nan,
+                    "df": 16.0 if tested else np.nan,
                     "detectable": 0.6 if tested else np.nan,
                     "p": 0.2 if tested else np.nan,
                     "q": (0.01 if passes else 0.5) if tested else np.nan,

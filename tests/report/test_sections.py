@@ -57,7 +57,8 @@ def test_no_arms_no_replication_no_components(tmp_path):
 
 
 def test_no_pathways_and_no_tested_stage(tmp_path):
-    _, _, read = told(tmp_path, pathways=False, stages_tested=False)
+    _, numbers, read = told(tmp_path, pathways=False, stages_tested=False)
+    assert "Three measures" not in methods_text(numbers)
     assert read["pathways"] == "No gene set was tested."
     assert read["stages"].startswith("Nothing could be tested: no held-out donor has")
 
@@ -290,6 +291,33 @@ def test_the_null_of_each_block_is_named_once(tmp_path):
     ]
     text = methods_text(numbers)
     assert "(null: 500 random scalars of linear2, the candidate's block, set to zero)" in text
+
+
+def test_what_a_stage_test_could_have_seen_is_told_as_a_share_of_variance(tmp_path):
+    _, numbers, read = told(tmp_path)
+    # 0.6 / 0.15 = 4 standard errors, with 16 degrees of freedom: 16 / (16 + 16).
+    assert numbers["sections"]["stages"]["detectable_explains"] == pytest.approx(0.5)
+    assert "which would explain 50 % of the variance that the covariates leave" in read["stages"]
+
+
+def test_the_methods_name_cells_libraries_covariates_and_where_things_are(tmp_path):
+    _, numbers, _ = told(tmp_path, cohorts=("simcohort", "other"))
+    text = methods_text(numbers)
+    pruned = numbers["sections"]["pruning"]
+    assert f"on {pruned['n_test_cells']:,} cells of 4 test donors (at most 1,000 cells" in text
+    assert "Gene sets (the 16 Alzheimer's axes of scsw, Hallmark (Liberzon et al. 2015; " in text
+    assert "Covariates (median genes, age death, sex, assay, pmi, pct mito) were taken" in text
+    assert "at least 10 donors" not in text and "there were 10 donors for each term" in text
+    assert "Availability: the data are simulated." in text and "Liberzon A" in text
+    numbers["simulated"] = False
+    numbers["config"]["enrich"]["gene_sets"] = ["data/kegg.gmt"]
+    numbers["config"]["stages"]["covariates"] = []
+    assert "The point of the pseudo-progression score" in text
+    numbers["sections"]["stage_order"]["testable"] = False
+    text = methods_text(numbers)
+    assert "Gene sets (kegg; those with 10 to 500 scored genes)" in text
+    assert "The point of the pseudo-progression score" not in text
+    assert "Covariates (" not in text and "whose terms of use and words of" in text
 
 
 def test_stage_tests_that_pass_are_named(tmp_path):

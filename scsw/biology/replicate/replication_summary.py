@@ -12,7 +12,7 @@ from scsw.biology.tables import benjamini_hochberg
 
 STAGES = ("adnc", "braak", "thal", "cerad", "cognition", "cps")
 LEVELS = ("candidates", "genes", "pathways", "stages")
-COMBINED = "; Simes over the rows of a pair of models, twice the median over the pairs of models"
+COMBINED = "; Simes over the rows of a pair of models, Rüger (k = half) over the pairs of models"
 _MODELS = ["seed_a", "seed_b"]
 _PAIR = ["cohort_a", "cohort_b", *_MODELS, "candidate_a", "candidate_b"]
 _STATISTIC = {
@@ -31,7 +31,7 @@ def simes(p: pd.Series) -> float:
     return float(benjamini_hochberg(p).min())
 
 
-def twice_the_median(p: np.ndarray) -> float:
+def ruger(p: np.ndarray) -> float:
     """Return one p of several that may depend on one another in any way (Rüger 1978).
 
     With k = ⌈m/2⌉ it is m/k times the k-th smallest of the m, at most 1. So half of the pairs of
@@ -80,7 +80,7 @@ def summary_rows(
             "n": len(tested),
             "n_models": len(by_model),
             "n_models_agree": agree,
-            "p": twice_the_median(by_model.to_numpy()),
+            "p": ruger(by_model.to_numpy()),
             "null": "; ".join(nulls) + COMBINED if nulls else "",
             "independent": not caveat,
             "reason": "" if len(tested) else reason,

@@ -198,7 +198,7 @@ def _links(n: dict[str, Any]) -> list[str]:
         f"{words.several(stages['n_tests'], 'primary test')} pass{_again(stages)}. Smallest q: "
         f"{_named(best)} in {best['cell_class']} cells on {stage_name(best['stage'])} "
         f"({words.effect(best['beta'])} standard deviations per stage, q "
-        f"{words.amount(best['q'])}). With {words.percent(stages['power'])} power a slope of "
+        f"{words.amount(best['q'])}). With about {words.percent(stages['power'])} power a slope of "
         f"{words.amount(stages['detectable'])} would have been found (median).",
     ]
 

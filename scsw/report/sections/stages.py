@@ -55,6 +55,7 @@ def numbers(t: Tables) -> dict[str, Any]:
         "detectable_low": _quantile(primary_tested, 0),
         "detectable_median": _quantile(primary_tested, 0.5),
         "detectable_high": _quantile(primary_tested, 1),
+        "detectable_explains": _explained(primary_tested),
         "passed": [
             {
                 "seed": int(row.seed),
@@ -80,6 +81,12 @@ def _n_distinct(rows: pd.DataFrame) -> int:
 
 def _quantile(rows: pd.DataFrame, share: float) -> float | None:
     return float(rows["detectable"].quantile(share)) if len(rows) else None
+
+
+def _explained(rows: pd.DataFrame) -> float | None:
+    """Return the share of the variance left by covariates that a detectable slope explains."""
+    t2 = (rows["detectable"] / rows["se"]) ** 2
+    return float((t2 / (t2 + rows["df"])).median()) if len(rows) else None
 
 
 def reading(n: dict[str, Any]) -> list[str]:
@@ -139,9 +146,10 @@ def _power(n: dict[str, Any]) -> str:
         return ""
     span = words.span(n["detectable_low"], n["detectable_high"])
     return (
-        f"With {words.percent(n['power'])} power the primary tests would have found a slope of "
-        f"{words.amount(n['detectable_median'])} standard deviations per stage (median; {span}); "
-        "a smaller one may be there and was not seen."
+        f"With about {words.percent(n['power'])} power the primary tests would have found a slope "
+        f"of {words.amount(n['detectable_median'])} standard deviations per stage (median; "
+        f"{span}), which would explain {words.percent(n['detectable_explains'])} of the variance "
+        "that the covariates leave (median); a smaller one may be there and was not seen."
     )
 
 

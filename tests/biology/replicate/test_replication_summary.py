@@ -6,9 +6,9 @@ from statsmodels.stats.multitest import multipletests
 from scsw.biology.replicate.replicate import TABLES
 from scsw.biology.replicate.replication_summary import (
     judged,
+    ruger,
     simes,
     summary_rows,
-    twice_the_median,
     with_outcomes,
 )
 from scsw.biology.tables import typed
@@ -28,15 +28,15 @@ def test_simes_is_the_smallest_q_of_statsmodels():
     [([0.03], 0.03), ([0.01, 0.9], 0.02), ([0.01, 0.02, 0.9], 0.03), ([0.9, 0.8], 1.0)],
 )
 def test_half_of_the_pairs_of_models_must_agree(p, combined):
-    assert twice_the_median(np.array(p)) == pytest.approx(combined)
-    assert np.isnan(twice_the_median(np.array([])))
+    assert ruger(np.array(p)) == pytest.approx(combined)
+    assert np.isnan(ruger(np.array([])))
 
 
 def test_the_combined_p_holds_its_level_whatever_the_dependence():
     rng = np.random.default_rng(1)
     shared = rng.uniform(size=(4000, 1))
     for p in (rng.uniform(size=(4000, 9)), np.tile(shared, 9)):
-        combined = np.array([twice_the_median(row) for row in p])
+        combined = np.array([ruger(row) for row in p])
         assert np.mean(combined <= 0.05) <= 0.06
 
 
@@ -64,7 +64,7 @@ def test_one_seed_of_four_is_no_replication():
     row = summed(strong).loc["genes"]
     assert row["outcome"] == "Agreement (q 0.002; some test passes in 4 of 4 pairs of models)."
     assert row["independent"] and row["statistic"] == 0.8
-    assert "twice the median" in row["null"] and row["null"].startswith("labels")
+    assert "Rüger" in row["null"] and row["null"].startswith("labels")
 
 
 @pytest.mark.parametrize(
