@@ -57,12 +57,6 @@ REFERENCES = {
     "knowledge-based approach for interpreting genome-wide expression profiles. PNAS 102, "
     "15545–15550 (2005).",
 }
-LIBRARIES = {  # shipped with scsw; their sources stand in resources/README.md
-    "resources/gene_sets/ad_axes.gmt": "the 16 Alzheimer's axes of scsw",
-    "resources/gene_sets/hallmark.gmt": "Hallmark (Liberzon et al. 2015; MSigDB 7.5.1)",
-    "resources/gene_sets/reactome.gmt": "Reactome (MSigDB 7.5.1)",
-    "resources/gene_sets/wikipathways.gmt": "WikiPathways (MSigDB 7.5.1)",
-}
 PACKAGES = "scsw python torch scgpt scanpy scipy statsmodels gseapy".split()
 _TEMPLATE = Path(__file__).with_name("methods.md.jinja")
 
@@ -95,16 +89,11 @@ def methods_blocks(n: dict[str, Any]) -> list[str]:
         source=sources.reader(source).TITLE,
         packages=PACKAGES,
         against=_against,
-        libraries=_libraries,
+        named=lambda paths: ", ".join(n["libraries"][path] for path in paths),
         replication_nulls=sorted(replicated),
     )
     blocks = [" ".join(block.split()) for block in text.split("\n---\n")]
     return [re.sub(r" ([.,;)])", r"\1", block) for block in blocks]
-
-
-def _libraries(paths: list[str]) -> str:
-    """Name the libraries of gene sets: those that are shipped with their source."""
-    return ", ".join(LIBRARIES.get(path, Path(path).stem) for path in paths)
 
 
 def _against(nulls: list[str]) -> str:

@@ -21,6 +21,12 @@ DIGITS = 6  # significant; more would be noise of the last CPU instruction
 CONFIG_SECTIONS = (
     "preprocess finetune search prune quantize statistics map enrich stages replicate biomarkers"
 ).split()
+LIBRARIES = {  # shipped with scsw; their sources stand in resources/README.md
+    "resources/gene_sets/ad_axes.gmt": "the 16 Alzheimer's axes of scsw",
+    "resources/gene_sets/hallmark.gmt": "Hallmark (Liberzon et al. 2015; MSigDB 7.5.1)",
+    "resources/gene_sets/reactome.gmt": "Reactome (MSigDB 7.5.1)",
+    "resources/gene_sets/wikipathways.gmt": "WikiPathways (MSigDB 7.5.1)",
+}
 MODEL_KEYS = "embsize nheads d_hid nlayers n_layers_cls n_bins max_seq_len".split()
 
 
@@ -31,7 +37,7 @@ def collect(t: Tables, records: Records) -> dict[str, Any]:
     -------
     dict
         ``cohort, simulated, verdict_sentence, verdict, sections, limits, reductions, config,
-        versions``.
+        libraries, versions``.
     """
     sections = {name: module.numbers(t) for name, (_, module) in SECTIONS.items()}
     share = t.config["prune"]["min_effect"]
@@ -57,12 +63,19 @@ def collect(t: Tables, records: Records) -> dict[str, Any]:
             "nulls": _nulls(t),
             "config": {name: t.config[name] for name in CONFIG_SECTIONS}
             | {"external": {"permutations": t.config["external"]["permutations"]}},
+            "libraries": _libraries(t.config["enrich"]),
             "model": records.model_sizes or _configured_sizes(t.config["model"]),
             "seeds": t.seeds,
             "versions": records.versions or {"scsw": __version__},
             "commits": records.commits,
         }
     )
+
+
+def _libraries(enrich: dict[str, Any]) -> dict[str, str]:
+    """Name the libraries of gene sets: those that are shipped with their source."""
+    paths = [*enrich["gene_sets"], *enrich["prerank_gene_sets"]]
+    return {path: LIBRARIES.get(path, Path(path).stem) for path in paths}
 
 
 def _configured_sizes(model: dict[str, Any]) -> dict[str, Any]:

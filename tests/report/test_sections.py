@@ -12,7 +12,7 @@ from scsw.report import limits
 from scsw.report.figures import pathways
 from scsw.report.methods import methods_text
 from scsw.report.names import AD_GENES, figure_names
-from scsw.report.numbers import collect
+from scsw.report.numbers import _libraries, collect
 from scsw.report.page import page
 from scsw.report.provenance_records import read_records
 from scsw.report.sections import SECTIONS
@@ -311,6 +311,7 @@ def test_the_methods_name_cells_libraries_covariates_and_where_things_are(tmp_pa
     assert "Availability: the data are simulated." in text and "Liberzon A" in text
     numbers["simulated"] = False
     numbers["config"]["enrich"]["gene_sets"] = ["data/kegg.gmt"]
+    numbers["libraries"] |= _libraries(numbers["config"]["enrich"])
     numbers["config"]["stages"]["covariates"] = []
     assert "The point of the pseudo-progression score" in text
     numbers["sections"]["stage_order"]["testable"] = False
@@ -367,6 +368,13 @@ def test_axes_that_change_on_thinned_cells_are_named(thinned, said):
     assert module._thinned(rows) == f"On cells thinned to one depth {said}"
 
 
+def test_shares_of_resamples_are_told_to_be_no_p_values():
+    order = {"order": "synapse → tau", "status": "supported", "probability": 0.97, "chance": 0.5}
+    said = SECTIONS["stage_order"][1]._orders([order])
+    assert said.startswith("Orders: synapse → tau in 97 % of donor resamples (50 % by chance;")
+    assert "no p-value, and is not corrected for the number of orders" in said
+
+
 def test_q_against_units_stands_beside_q_against_genes(tmp_path):
     tables, numbers, _ = told(tmp_path)
     tables.biomarkers.loc[0, ["read_in_z", "read_in_q", "read_in_unit_q"]] = [5.5, 1e-5, 0.79]
@@ -401,6 +409,7 @@ def test_replication_is_told_by_level_and_by_model(tmp_path):
     said = module.reading(numbers)
     assert said[0].startswith("simcohort and other: Spikes or hidden units: median 0.4. No agree")
     assert "Of 3 matched pairs of candidates, 2 are causal in both cohorts" in said[1]
+    assert "have the same sign in both cohorts (chance alone gives half" in said[1]
     assert "simcohort seed 0 and other seed 0 pass 1 of 2 (candidates), 3 of 6 (genes)" in said[2]
     assert [unsupported(text, numbers) for text in said] == [[], [], []]
 

@@ -146,8 +146,9 @@ def _caution(n: dict[str, Any]) -> str:
     if n["n_slopes"]:
         text += (
             f"{words.count(n['n_same_sign'])} of {words.several(n['n_slopes'], 'stage slope')} "
-            f"have the same sign in both cohorts, and {words.count(n['n_slopes_passed'])} of them "
-            f"pass q ≤ {words.amount(n['alpha'])}. "
+            "have the same sign in both cohorts (chance alone gives half, and weights of one "
+            f"hidden unit share a slope); {words.count(n['n_slopes_passed'])} of these pass q ≤ "
+            f"{words.amount(n['alpha'])}. "
         )
     for other, n_shared in n["shared_donors"].items():
         text += (

@@ -132,4 +132,7 @@ def _orders(rows: list[dict[str, Any]]) -> str:
     ]
     rest = len(rows) - len(asked)
     more = f"; {words.several(rest, 'further order')} cannot be tested" if rest else ""
-    return f"Orders: {'; '.join(told)}{more}."
+    return (
+        f"Orders: {'; '.join(told)}{more}. A share of resamples is no p-value, and is not "
+        "corrected for the number of orders."
+    )
