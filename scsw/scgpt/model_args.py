@@ -325,6 +325,11 @@ def _check_numbers(args: Mapping[str, Any], path: str | Path) -> None:
     for name in _NUMBERS:
         if name in args and (type(args[name]) is not int or args[name] < 1):
             raise ScswError(f"{path} says {name} {args[name]!r}", expected="a whole number above 0")
+    for name in {"dropout", "pad_value", "mask_value"} & args.keys():
+        value = args[name]
+        if type(value) not in (int, float) or (name == "dropout" and not 0 <= value < 1):
+            expected = "a number from 0 to below 1" if name == "dropout" else "a number"
+            raise ScswError(f"{path} says {name} {value!r}", expected=expected)
 
 
 def _check_sizes(args: dict[str, Any], path: str | Path) -> None:

@@ -243,6 +243,19 @@ def test_sizes_that_are_not_those_of_the_weights_are_named(tmp_path):
         scsw.scgpt.load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"dropout": -1}, "says dropout -1. Expected: a number from 0 to below 1"),
+        ({"dropout": "0.2"}, "says dropout '0.2'"),
+        ({"pad_value": "x"}, "says pad_value 'x'. Expected: a number"),
+    ],
+)
+def test_other_numbers_are_numbers(tmp_path, said, text):
+    with pytest.raises(ScswError, match=text):
+        read_args(write(tmp_path / "m", {}, SCRIPT | said))
+
+
 def test_a_null_is_as_good_as_nothing(tmp_path):
     folder = write(tmp_path / "m", {}, SCRIPT | {"max_seq_len": None, "pad_token": None})
     assert read_args(folder)["max_seq_len"] == 1200

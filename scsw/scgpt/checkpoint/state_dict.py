@@ -46,7 +46,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise _refused(path, error) from error
+        raise _pointer(path) or _refused(path, error) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:  # OSError: of a file cut short
         raise ScswError(
             f"{path} is not a torch checkpoint, or not all of one: {str(error)[:200]}",
@@ -69,6 +69,17 @@ def _missing(path: Path) -> ScswError:
             f"), '{path.name}')"
         )
     return ScswError(f"{path} does not exist", fix=fix)
+
+
+def _pointer(path: Path) -> ScswError | None:
+    """Return what to raise for what git leaves in place of a large file that it did not get."""
+    with path.open("rb") as file:
+        if not file.read(64).startswith(b"version https://git-lfs"):
+            return None
+    return ScswError(
+        f"{path} is a pointer of Git LFS, not the file itself",
+        fix="run `git lfs pull` in its repository, or get the folder with `scsw checkpoint get`",
+    )
 
 
 def _refused(path: Path, error: pickle.UnpicklingError) -> ScswError:
@@ -129,6 +140,12 @@ def _own_names(state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def _refuse_infinite(state: dict[str, Tensor], path: Path) -> None:
+    hollow = [key for key, x in state.items() if x.is_meta or x.layout != torch.strided]
+    if hollow:
+        raise ScswError(
+            f"{path} holds tensors without values or in sparse form, such as {hollow[0]}",
+            expected="dense tensors with their values",
+        )
     bad = [key for key, x in state.items() if x.is_floating_point() and not x.isfinite().all()]
     if bad:
         more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""

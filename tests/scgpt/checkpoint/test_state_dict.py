@@ -64,6 +64,8 @@ REFUSED = {
         r"not opened: argparse\.Namespace.*save it again",
     ),
     "the whole module": (nn.Linear(2, 2), r"not opened: torch\.nn\.modules\.linear\.Linear"),
+    "without values": (STATE | {EMBEDDING: torch.zeros(5, 4, device="meta")}, "without values"),
+    "sparse": (STATE | {EMBEDDING: torch.eye(4).to_sparse()}, r"sparse form, such as encoder\.emb"),
     "not finite": (
         STATE | {EMBEDDING: torch.tensor([[1.0, torch.nan]])},
         r"no finite numbers: encoder\.embedding\.weight",
@@ -77,6 +79,13 @@ def test_anything_else_is_one_clear_error(tmp_path, content, text):
     with pytest.raises(ScswError, match=text) as error:
         read_state_dict(tmp_path / "best_model.pt")
     assert "\x1b" not in str(error.value) and "weights_only" not in str(error.value)
+
+
+def test_a_pointer_of_git_lfs_is_told(tmp_path):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    (tmp_path / "best_model.pt").write_text(pointer)
+    with pytest.raises(ScswError, match=r"a pointer of Git LFS.*`git lfs pull`"):
+        read_state_dict(tmp_path / "best_model.pt")
 
 
 @pytest.mark.parametrize(
