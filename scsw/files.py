@@ -204,8 +204,9 @@ def require(path: str | Path) -> Path:
     if not path.exists():
         is_remote = re.match(r"(s3|gs|https?|ftp|cellxgene):|syn\d+$", str(path))
         raise ScswError(
-            f"{path} does not exist",
-            fix="get the file with `scsw fetch` first, and name the place where it lies then"
+            f"{path} does not exist" + " on this machine" * bool(is_remote),
+            fix="download the file first (`scsw fetch` knows S3, CELLxGENE and Synapse), and name "
+            "the place where it lies"
             if is_remote
             else "check the path in the config or command",
         )

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from scsw.errors import ScswError
-from scsw.files import read_json, read_table, sha256, whole, write_table
+from scsw.files import read_json, read_table, require, sha256, whole, write_table
 from scsw.provenance import recorded
 
 
@@ -66,6 +66,8 @@ def test_tables_come_back(tmp_path, name):
 
 
 def test_missing_and_broken_files_are_clear_errors(tmp_path):
+    with pytest.raises(ScswError, match=r"on this machine.*download the file first .*scsw fetch"):
+        require("s3://bucket/key.h5ad")
     with pytest.raises(ScswError, match="does not exist"):
         read_table(tmp_path / "none.parquet")
     (tmp_path / "broken.parquet").write_text("no")

@@ -173,3 +173,15 @@ def test_a_slice_of_the_census(tmp_path):
 
     with pytest.raises(ScswError, match="genes of another species, such as ENSMUSG"):
         read(layouts.write_cellxgene(tmp_path / "m.h5ad", "portal", edit=mouse))
+
+
+@pytest.mark.parametrize("datasets", [1, 2])
+def test_what_the_census_holds_twice_is_taken_once(tmp_path, datasets):
+    def of_several(a):
+        number = np.arange(a.n_obs) % 2
+        a.obs["dataset_id"] = [f"set{n % datasets}" for n in number]
+        a.obs["is_primary_data"] = number == 0
+
+    found = read(layouts.write_cellxgene(tmp_path / "c.h5ad", "portal", edit=of_several))
+    left_out = found.excluded.get("not_primary_data", np.array([False])).sum()
+    assert left_out == (len(found.obs) // 2 if datasets == 2 else 0)

@@ -20,7 +20,7 @@ import pandas as pd
 from scsw.cohort import coding
 from scsw.cohort.cell_types import SEA_AD_CLASSES, SILETTI_2023_CLASSES, classes
 from scsw.cohort.columns import Columns
-from scsw.cohort.fields import cell_fields, donor_fields
+from scsw.cohort.fields import TRUTH, cell_fields, donor_fields
 from scsw.cohort.glimpse import Glimpse
 from scsw.cohort.h5_matrix import h5ad_matrix
 from scsw.cohort.h5ad import column_names, open_h5ad
@@ -58,6 +58,8 @@ CANDIDATES = {
     "pct_mito": ("pct_counts_mt",),
     "assay": ("assay", "assay_ontology_term_id"),
     "batch": (),
+    "dataset": ("dataset_id",),  # of the Census
+    "is_primary": ("is_primary_data",),
 }
 CARRIED = (
     "disease",
@@ -120,7 +122,8 @@ def read(request: Request) -> SourceCohort:
         genes = genes_of_h5ad(file, key)
     where = f"{key.replace('raw/X', 'raw.X')} of {request.path}"
     counts = h5ad_matrix(request.path, key, where, ADVICE)
-    return assemble(counts, genes, _coded(found, request.columns), found, [request.path])
+    coded = _coded(found, request.columns)
+    return assemble(counts, genes, coded, found, [request.path], _copies(found))
 
 
 def _coded(found: Columns, named: Mapping[str, str]) -> dict[str, pd.Series]:
@@ -137,6 +140,17 @@ def _coded(found: Columns, named: Mapping[str, str]) -> dict[str, pd.Series]:
         coded["donor_id"], lambda name: "" if name.casefold() in NO_DONOR else name
     )
     return coded if "age_death" in named else coded | _age(found)
+
+
+def _copies(found: Columns) -> dict[str, np.ndarray]:
+    """Tell the nuclei of a slice of the Census that it may hold twice.
+
+    Many nuclei stand in several datasets, and only one of them calls each its own. A file of one
+    dataset holds none twice, whatever it calls its own.
+    """
+    own = found.decoded("is_primary", coding.choice(TRUTH), True, "True or False").to_numpy(bool)
+    is_slice = found.text("dataset").nunique() > 1 and own.any()
+    return {"not_primary_data": ~own} if is_slice else {}
 
 
 def _age(found: Columns) -> dict[str, pd.Series]:
