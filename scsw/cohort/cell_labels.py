@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from scsw.cohort.cell_table import joined_cell_table
-from scsw.cohort.text_table import header, separator_of
+from scsw.cohort.text_table import header, separator_of, way_to_text
 from scsw.errors import ScswError
 from scsw.files import require
 
@@ -63,6 +63,7 @@ def _header(path: Path) -> list[str]:
         raise ScswError(
             f"{path} cannot be read as a table: {error}",
             expected="UTF-8 text, plain or gzipped",
+            fix=way_to_text(path),
         ) from error
     if len(names) < 2:
         raise ScswError(

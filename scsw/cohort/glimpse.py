@@ -74,6 +74,11 @@ class Glimpse:
             return "take the RNA out of it: mudata.read(...).mod['rna'].write_h5ad(...)"
         if self.files & {".zgroup", "zarr.json"}:
             return "write it as h5ad: anndata.read_zarr(...).write_h5ad(...)"
+        if any(file.endswith(".h5ad") for file in self.files):
+            return (
+                "name one of the files, or put them together first: "
+                "anndata.experimental.concat_on_disk([...], 'all.h5ad')"
+            )
         if name.endswith((".h5ad.gz", ".h5.gz", ".zip", ".tar", ".tar.gz", ".tgz")):
             return "unpack it"
         if name.endswith((".rds", ".rda", ".rdata", ".qs", ".qs2")):

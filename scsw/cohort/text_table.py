@@ -60,9 +60,15 @@ def read_text_table(
         raise ScswError(
             f"{path} cannot be read as a table: {error}",
             expected=f"UTF-8 text with columns separated by {_NAMES.get(separator, separator)}",
-            fix="use the file as downloaded",
+            fix=way_to_text(path),
         ) from error
     return table.astype(object) if wanted is None else table
+
+
+def way_to_text(path: Path) -> str:
+    """Say how a file that is no text becomes one, such as a workbook of donors' metadata."""
+    is_workbook = path.suffix.casefold() in (".xlsx", ".xls", ".ods")
+    return "save its sheet as CSV" if is_workbook else "use the file as downloaded"
 
 
 def separator_of(path: Path) -> str:

@@ -4,6 +4,7 @@ import gzip
 
 import pytest
 
+from scsw.cohort.cell_labels import label_columns
 from scsw.cohort.text_table import header, need_columns, read_text_table
 from scsw.errors import ScswError
 
@@ -86,6 +87,14 @@ def test_no_table_of_utf8_text(tmp_path, name, content, columns):
     message = r"t\.csv(\.gz)? cannot be read as a table: .*UTF-8 text with columns separated by com"
     with pytest.raises(ScswError, match=message):
         read_text_table(path, columns=columns)
+
+
+def test_a_workbook_is_to_be_saved_as_text(tmp_path):
+    path = written(tmp_path, "sea-ad_cohort_donor_metadata.xlsx", b"PK\x03\x04\x14\x00\xff\xfe")
+    with pytest.raises(ScswError, match="cannot be read as a table.*save its sheet as CSV"):
+        read_text_table(path)
+    with pytest.raises(ScswError, match="cannot be read as a table.*save its sheet as CSV"):
+        label_columns(path)
 
 
 def test_rows_of_different_lengths(tmp_path):

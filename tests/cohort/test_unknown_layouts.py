@@ -68,6 +68,7 @@ def test_message_helps_and_nothing_stays(case, tmp_path):
         ("filtered_feature_bc_matrix/matrix.mtx.gz", None, "read it in Python .scanpy"),
         ("a.zarr/.zgroup", None, "anndata.read_zarr"),
         ("a.zarr/zarr.json", None, "anndata.read_zarr"),
+        ("per_type/astrocytes.h5ad", None, "put them together first: anndata.experimental"),
         ("a.h5ad.gz", None, "unpack it"),
         ("a.qs", None, "read the object in R"),
         ("a.RData", None, "read the object in R"),
