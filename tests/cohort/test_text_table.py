@@ -91,9 +91,9 @@ def test_no_table_of_utf8_text(tmp_path, name, content, columns):
 
 def test_a_workbook_is_to_be_saved_as_text(tmp_path):
     path = written(tmp_path, "sea-ad_cohort_donor_metadata.xlsx", b"PK\x03\x04\x14\x00\xff\xfe")
-    with pytest.raises(ScswError, match="cannot be read as a table.*save its sheet as CSV"):
+    with pytest.raises(ScswError, match=r"cannot be read as a table.*save its sheet as CSV"):
         read_text_table(path)
-    with pytest.raises(ScswError, match="cannot be read as a table.*save its sheet as CSV"):
+    with pytest.raises(ScswError, match=r"cannot be read as a table.*save its sheet as CSV"):
         label_columns(path)
 
 
