@@ -39,9 +39,10 @@ demo: .venv/installed ## simulated cohort to report, on CPU; goes on where it wa
 	  exit $$code; }
 	@$(BIN)/scsw summary results/demo
 
-# A killed run leaves Snakemake's lock behind. Under the demo's own lock it can only be a dead one.
+# A killed run leaves Snakemake's lock behind. Under the demo's own lock it can only be a dead one;
+# `--unlock` would take the locks of other runs, which may be alive, too.
 demo-run:
-	@! grep -qs '^results/demo/' .snakemake/locks/* || $(SNAKEMAKE) --unlock
+	@rm -f $$(grep -ls '^results/demo/' .snakemake/locks/*)
 	$(SNAKEMAKE)
 
 test: .venv/installed-dev ## the quick tests, a few minutes

@@ -201,6 +201,17 @@ def test_phony_targets_have_a_line_in_help():
     assert set(phony) - {"demo-run"} == {line.split()[0] for line in shown.splitlines()}
 
 
+def test_the_demo_takes_the_lock_of_its_own_killed_run_alone(tmp_path):
+    locks = tmp_path / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    for name, path in {"0": "results/demo/a.h5ad", "1": "results/sea_ad/a.h5ad"}.items():
+        (locks / f"{name}.output.lock").write_text(f"resources/genes\n{path}\n")
+    for _ in range(2):  # the second finds none
+        command = ["make", "-f", str(ROOT / "Makefile"), "demo-run", "SNAKEMAKE=true"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        assert [path.name for path in locks.iterdir()] == ["1.output.lock"]
+
+
 def test_continuous_integration_runs_the_make_targets():
     steps = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]
     commands = [step["run"] for job in steps.values() for step in job["steps"] if "run" in step]
