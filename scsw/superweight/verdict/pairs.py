@@ -16,6 +16,7 @@ COLUMNS = (
     "candidate_a candidate_b effect_a effect_b effect_joint joint_low joint_high excess excess_low "
     "excess_high sign_flip_p q masked"
 ).split()
+_DIGITS = 1e-6  # relative, those of float32 over some hundred cells
 
 
 def pair_table(by_donor: pd.DataFrame, run: JudgedRun) -> pd.DataFrame:
@@ -37,6 +38,8 @@ def pair_table(by_donor: pd.DataFrame, run: JudgedRun) -> pd.DataFrame:
     one, other = (alone.loc[name].to_numpy() for name in names)
     both = joint.to_numpy()
     excess = both - one - other
+    # Effects that add up but for their last digits have no excess: a test of digits is none.
+    excess[np.abs(excess) <= _DIGITS * (np.abs(both) + np.abs(one) + np.abs(other))] = 0.0
     bounds = [
         np.array([run.interval(values) for values in x]).reshape(-1, 2) for x in (both, excess)
     ]

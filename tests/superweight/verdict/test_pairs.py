@@ -44,7 +44,8 @@ def test_effects_that_add_up_are_no_masked_pair():
     table, pairs = judge(rises, {})
     pair = pairs.loc[("a", "b")]
     assert pair["joint_low"] > table["min_effect"].iloc[0]
-    assert pair["excess"] == pytest.approx(0, abs=1e-12) and not pair["masked"]
+    # Not the sign of the last digits, which changes with the batch size.
+    assert pair["excess"] == 0 and pair["sign_flip_p"] == 1 and not pair["masked"]
     assert (table["verdict"] == "not causal").all()
 
 
