@@ -132,6 +132,10 @@ def test_a_file_that_the_disk_does_not_take_is_one_message(tmp_path):
             "a/b: No space left on device",
         ),
         (MemoryError("Unable to allocate 9 GiB"), r"memory .*\(Unable to allocate 9 GiB\)"),
+        (  # as torch raises it
+            RuntimeError("[enforce fail] err == 0. DefaultCPUAllocator: can't allocate memory"),
+            "the memory of this machine does not suffice",
+        ),
     ],
 )
 def test_what_the_machine_refuses_is_told_in_a_users_words(error, message):

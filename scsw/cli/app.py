@@ -99,7 +99,7 @@ def _of_the_machine(error: Exception) -> ScswError:
         Again, if it tells no reason of the operating system's. HDF5 tells one in its text.
     """
     error = _full_disk(error) or error
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # torch's
         return ScswError(
             f"the memory of this machine does not suffice ({error})",
             fix="lower the sizes in the config, or use a machine with more memory",
