@@ -26,7 +26,6 @@ def read_cohort(
     path: str | Path,
     splits: Iterable[str] | None = None,
     max_cells_per_donor: int | None = None,
-    seed: int = 0,
 ) -> AnnData:
     """Read the cells of some splits of a ``cohort.h5ad``.
 
@@ -37,9 +36,7 @@ def read_cohort(
     splits
         Splits to read; all by default.
     max_cells_per_donor
-        Cap per donor and call; which cells are drawn depends on `seed` and their names alone.
-    seed
-        Seed of the cap.
+        Cap per donor and call; which cells are drawn depends on their names alone.
 
     Returns
     -------
@@ -60,7 +57,7 @@ def read_cohort(
         obs = plain_texts(read_columns(file, "obs"))
         rows = np.flatnonzero(obs["split"].isin(wanted))
         if max_cells_per_donor is not None:
-            rows = rows[cap_at_random(obs.iloc[rows], max_cells_per_donor, seed)]
+            rows = rows[cap_at_random(obs.iloc[rows], max_cells_per_donor, seed=0)]
         if not len(rows):
             raise ScswError(
                 f"{path} has no cell in {', '.join(wanted)}",

@@ -50,14 +50,12 @@ def test_reading_in_blocks_changes_nothing(path, monkeypatch):
 
 
 def test_cap_per_donor(path):
-    capped = read_cohort(path, splits=["test"], max_cells_per_donor=4, seed=1)
+    capped = read_cohort(path, splits=["test"], max_cells_per_donor=4)
     assert (capped.obs["donor_id"].value_counts() == 4).all()
-    again = read_cohort(path, splits=["test"], max_cells_per_donor=4, seed=1)
+    again = read_cohort(path, splits=["test"], max_cells_per_donor=4)
     assert again.obs_names.tolist() == capped.obs_names.tolist()
-    other = read_cohort(path, splits=["test"], max_cells_per_donor=4, seed=2)
-    assert other.obs_names.tolist() != capped.obs_names.tolist()
     # A donor's draw does not depend on which other splits are read.
-    all_splits = read_cohort(path, max_cells_per_donor=4, seed=1)
+    all_splits = read_cohort(path, max_cells_per_donor=4)
     assert set(capped.obs_names) <= set(all_splits.obs_names)
 
 

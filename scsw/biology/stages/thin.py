@@ -9,6 +9,8 @@ from scipy import sparse
 
 from scsw.scgpt.tokens.draws import cell_key
 
+_SEED = 0  # of the draws
+
 
 def common_depth(obs: pd.DataFrame, counts: np.ndarray, min_cells: int) -> pd.Series:
     """Return the depth that every donor of a class can be thinned to.
@@ -36,13 +38,13 @@ def common_depth(obs: pd.DataFrame, counts: np.ndarray, min_cells: int) -> pd.Se
     return np.floor(medians.groupby(level=0).min()).clip(lower=1)
 
 
-def thinned(cells: AnnData, *, min_cells: int, seed: int = 0) -> AnnData:
+def thinned(cells: AnnData, *, min_cells: int) -> AnnData:
     """Thin each cell's counts binomially to the common depth of its class.
 
     A count k of a cell with n counts becomes Binomial(k, min(1, depth / n)): what the same
     nucleus would have given under shallower sequencing. Half or more of each donor's cells have
-    the common depth then, so that the donors' medians agree. The draws of a cell depend on
-    `seed` and its name alone.
+    the common depth then, so that the donors' medians agree. The draws of a cell depend on its
+    name alone.
 
     Parameters
     ----------
@@ -50,8 +52,6 @@ def thinned(cells: AnnData, *, min_cells: int, seed: int = 0) -> AnnData:
         Raw counts (CSR) with ``cell_id, donor_id, cell_class`` in ``obs``; left as it is.
     min_cells
         As in `common_depth`.
-    seed
-        Seed of the draws.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def thinned(cells: AnnData, *, min_cells: int, seed: int = 0) -> AnnData:
     names = cells.obs["cell_id"].astype(str).to_numpy()
     for cell in np.flatnonzero(keep < 1):
         own = slice(counts.indptr[cell], counts.indptr[cell + 1])
-        rng = np.random.default_rng([seed, cell_key(names[cell])])
+        rng = np.random.default_rng([_SEED, cell_key(names[cell])])
         drawn[own] = rng.binomial(counts.data[own].astype(np.int64), keep[cell])
     thin = sparse.csr_matrix((drawn, counts.indices.copy(), counts.indptr.copy()), counts.shape)
     thin.eliminate_zeros()
