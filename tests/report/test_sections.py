@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from scsw.report import limits
-from scsw.report.figures import pathways
+from scsw.report.figures import pathways, replication
 from scsw.report.methods import methods_text
 from scsw.report.names import AD_GENES, figure_names
 from scsw.report.numbers import _libraries, collect
@@ -409,6 +409,9 @@ def test_replication_is_told_by_level_and_by_model(tmp_path):
     said = module.reading(numbers)
     assert said[0].startswith("simcohort and other: Spikes or hidden units: median 0.4. No agree")
     assert "Of 3 matched pairs of candidates, 2 are causal in both cohorts" in said[1]
+    keys = replication._kinds(tables, "pathways") | replication._kinds(tables, "stages")
+    assert keys["reactome"].endswith(" sets)") and keys["adnc"].endswith(" classes)")
+    assert replication._kinds(tables, "genes")["read_in"] == "read-in"
     assert "have the same sign in both cohorts (chance alone gives half" in said[1]
     assert "simcohort seed 0 and other seed 0 pass 1 of 2 (candidates), 3 of 6 (genes)" in said[2]
     assert [unsupported(text, numbers) for text in said] == [[], [], []]
@@ -509,5 +512,6 @@ def test_planted_genes_are_told_of_in_simulated_cohorts_only(tmp_path):
 def test_without_a_gene_that_passes_no_candidate_biomarker_is_claimed(tmp_path):
     _, _, read = told(tmp_path)
     assert "By this run no gene is a candidate biomarker" in read["biomarkers"]
+    assert "The other nulls take genes as independent" in read["biomarkers"]
     assert "0 “supported”" in read["biomarkers"]
     assert "FOXO3" in read["biomarkers"]

@@ -22,6 +22,7 @@ KINDS = {  # column that tells the kinds of a level apart, and their names
                          "cognition": "cognition", "cps": "CPS",
                          "apoe_e2": "APOE ε2", "apoe_e4": "APOE ε4"}),
 }  # fmt: skip
+OVER = {"pathways": ("n_sets", "sets"), "stages": ("n_classes", "classes")}  # of a correlation
 ROW, SCATTER, MOST_KINDS = 12, 62, 8  # mm of a pair of cohorts, mm of the slopes, kinds in a key
 
 
@@ -69,11 +70,24 @@ def points(t: Tables, level: str) -> pd.DataFrame:
 
 
 def _kinds(t: Tables, level: str) -> dict[str, str]:
-    """Return the kinds of a level that have a test, with their names, at most `MOST_KINDS`."""
+    """Return the kinds of a level that have a test, with their names, at most `MOST_KINDS`.
+
+    Correlations over a few sets or classes say so: those reach far from 0 by chance.
+    """
     names = KINDS[level][1]
-    found = points(t, level)["kind"].astype(str).unique()
+    known = points(t, level)
+    found = known["kind"].astype(str).unique()
     order = [kind for kind in names if kind in found] + sorted(set(found) - set(names))
-    return {kind: names.get(kind, words.shortened(kind, 18)) for kind in order[:MOST_KINDS]}
+    told = {kind: names.get(kind, words.shortened(kind, 18)) for kind in order[:MOST_KINDS]}
+    if level not in OVER:
+        return told
+    column, noun = OVER[level]
+    sizes = judged(t.replication, level).loc[known.index, column].groupby(known["kind"])
+    low, high = sizes.min(), sizes.max()
+    return {
+        kind: f"{name} ({words.span(low[kind], high[kind], write=words.count)} {noun})"
+        for kind, name in told.items()
+    }
 
 
 def _pair(first: str, second: str) -> str:

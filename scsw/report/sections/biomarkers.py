@@ -118,8 +118,9 @@ def _views(n: dict[str, Any]) -> str:
         f"At q ≤ {words.amount(n['alpha'])}, beyond genes of like detection rate and expression, "
         f"{'; '.join(told)}. Read-in and write-out are measured at the same tokens, so that they "
         "agree for whatever channel a hidden unit writes to; only agreement beyond that of other "
-        "channels is the candidate's own. Where views do not agree, a combined rank is a "
-        "compromise between two answers, not one answer confirmed."
+        "channels is the candidate's own. The other nulls take genes as independent; where genes "
+        "are expressed together, views agree more often by chance than these say. Where views do "
+        "not agree, a combined rank is a compromise between two answers, not one answer confirmed."
     )
 
 
