@@ -121,6 +121,7 @@ def gene_frame(
     blank = pd.Series([""] * len(given[0]), dtype=object)
     symbol = blank if symbols is None else _texts(symbols)
     ids = blank if ensembl_ids is None else without_version(_texts(ensembl_ids))
+    symbol = _with_dashes(symbol)
     # A list of symbols may hold the ids of some genes that have a symbol: these are found by it.
     named = current_symbols(without_version(symbol))
     is_id = (ids == "") & (named != "") & (named != without_version(symbol))
@@ -141,6 +142,14 @@ def gene_frame(
             "from_table": from_table,
         }
     )
+
+
+def _with_dashes(symbols: pd.Series) -> pd.Series:
+    """Mend symbols whose dash R made a dot, such as MT.ND1; clones such as AC245041.2 stay."""
+    known = gene_by_name().keys()
+    dashed = symbols.str.replace(".", "-", regex=False)
+    is_made = (dashed != symbols) & ~symbols.isin(known) & dashed.isin(known)
+    return symbols.mask(is_made, dashed)
 
 
 def _rows(name: str) -> list[list[str]]:

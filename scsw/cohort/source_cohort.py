@@ -105,6 +105,8 @@ def assemble(
         excluded[label] = missing
     cell_id, warnings = _cell_ids(columns.table.index, coded)
     warnings += _alike(coded["cell_type"])
+    if "study" in coded:
+        warnings += _shared_names(coded["donor_id"], coded["study"])
     parts = {"cell_id": cell_id, **coded, **columns.originals()}
     index = pd.Index(cell_id, dtype=object)
     # Columns are taken as they stand: aligning millions of rows by name would copy them all.
@@ -126,6 +128,19 @@ def _alike(cell_type: pd.Series) -> list[str]:
         return []
     told = ", ".join(map(repr, same[:6]))
     return [f"Cell types that differ in case only are kept apart: {told}."]
+
+
+def _shared_names(donor: pd.Series, study: pd.Series) -> list[str]:
+    """Warn of donors' names that several studies use: each is taken for one person."""
+    pairs = pd.DataFrame({"donor": donor.array, "study": study.array}).drop_duplicates()
+    pairs = pairs[pairs["study"].astype(str) != ""]
+    shared = sorted(set(pairs.loc[pairs["donor"].duplicated(), "donor"].astype(str)) - {""})
+    if not shared:
+        return []
+    return [
+        f"{len(shared)} donors' names, such as {shared[0]}, stand in several studies; each is "
+        "taken for one donor, so that no donor can be in two parts of the split."
+    ]
 
 
 def _cell_ids(barcodes: pd.Index, coded: Mapping[str, pd.Series]) -> tuple[np.ndarray, list[str]]:

@@ -147,6 +147,12 @@ def test_rules_of_the_former_symbols():
     assert table.to_numpy().tolist() == [["ENSG1", "OLD"]]
 
 
+def test_dots_that_r_made_of_dashes():
+    names = ["MT.ND1", "HLA.DRA", "AC245041.2", "H1.0", "APP", "RP11.34P13.7"]
+    found = gene_frame(pd.Series(names), None, "var")["symbol"]
+    assert found.tolist() == ["MT-ND1", "HLA-DRA", *names[2:]]
+
+
 def test_genes_that_are_numbers_alone_are_refused():
     """As ``var_names`` are where a matrix was wrapped into an AnnData without its genes."""
     with pytest.raises(ScswError, match=r"names its genes by numbers alone.*var_names"):

@@ -99,7 +99,6 @@ def read(request: Request) -> SourceCohort:
             f"Cell types are those of {chosen[0]}, which names {shares[chosen[0]]:.0%} of the "
             f"cells; the finest level that names {WELL_FILLED:.0%} is taken."
         )
-    cohort.warnings.extend(_shared_names(coded["donor_id"], coded["study"]))
     return cohort
 
 
@@ -151,15 +150,3 @@ def _finest_name(levels: Sequence[pd.Series]) -> pd.Series:
         own = names.get_indexer(level.cat.categories)[level.cat.codes]
         finest = np.where(own > 0, own, finest)
     return pd.Series(pd.Categorical.from_codes(finest, names), index=levels[0].index)
-
-
-def _shared_names(donor: pd.Series, study: pd.Series) -> list[str]:
-    """Warn of donors' names that several studies use: each is taken for one person."""
-    pairs = pd.DataFrame({"donor": donor.array, "study": study.array}).drop_duplicates()
-    shared = sorted(set(pairs.loc[pairs["donor"].duplicated(), "donor"].astype(str)) - {""})
-    if not shared:
-        return []
-    return [
-        f"{len(shared)} donors' names, such as {shared[0]}, stand in several studies; each is "
-        "taken for one donor, so that no donor can be in two parts of the split."
-    ]

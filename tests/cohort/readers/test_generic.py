@@ -239,6 +239,14 @@ def test_cell_types_that_differ_in_case_only_are_told(tmp_path):
     assert sentence.endswith("kept apart: 'ASTROCYTE', 'Astrocyte'.")
 
 
+def test_a_donor_s_name_in_two_studies_is_told(tmp_path):
+    def joined(a):
+        a.obs["study"] = np.where(a.obs["Donor"] == "K3", np.resize(["A", "B", ""], a.n_obs), "A")
+
+    (sentence,) = read(write(tmp_path / "own.h5ad", joined)).warnings
+    assert sentence.startswith("1 donors' names, such as K3, stand in several studies")
+
+
 def test_the_user_s_counts_are_taken_and_checked(path, tmp_path):
     assert read(path, counts="layers/counts").counts.where.startswith("layers/counts of")
     message = "X of .* not whole.*layers/counts of this file holds whole numbers: name it with"

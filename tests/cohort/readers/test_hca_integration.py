@@ -113,7 +113,7 @@ def test_a_donor_s_name_in_two_studies(tmp_path):
 
     found = read(write_integration(tmp_path / "atlas.h5ad", shared))
     assert found.obs["donor_id"].nunique() == 5
-    assert "1 donors' names, such as P01, stand in several studies" in found.warnings[1]
+    assert "1 donors' names, such as P01, stand in several studies" in found.warnings[0]
 
 
 def test_the_step(path, tmp_path):
