@@ -1,0 +1,96 @@
+"""Whether the search proposes the weights that matter most, in a model nothing is planted in.
+
+    python -m benchmarks.exhaustive MODEL COHORT SEARCHED [--cells 5]
+
+MODEL is a fine-tuned folder, COHORT its ``cohort.h5ad`` and SEARCHED what `scsw search` wrote.
+Every weight of every ``linear2`` is set to zero on the test donors, so many cells of each. The
+largest of these effects (size of the rise of the cell-type NLL, mean over donors) are the truth
+that rankings which need no pruning are held against. How well the effects on every other donor
+foretell those on the rest says how far this truth can be trusted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import spearmanr
+
+from scsw.cohort.read import read_cohort
+from scsw.files import read_json, read_table
+from scsw.settings import section_settings
+from scsw.superweight.candidate_id import candidate_id
+from scsw.superweight.pruning.edits import Edit, groups_of_edits
+from scsw.superweight.pruning.prune import Measurement
+from scsw.superweight.search.discovery import scgpt_blocks
+from scsw.superweight.search.searched_model import cohort_tokenizer, load_model
+from scsw.superweight.verdict.recovery import PLACE, SCORES, precision_at, scores_of_sample
+from scsw.superweight.verdict.statistics import donor_effects
+
+KEPT = (1, 10, 100)
+AT_ONCE = 64  # groups of edits, whose table is held
+
+
+def every_weight(model: torch.nn.Module) -> list[Edit]:
+    found = []
+    for block, parts in enumerate(scgpt_blocks(model)):
+        rows, columns = model.get_submodule(parts.down).weight.shape
+        for row, column in np.ndindex(rows, columns):
+            name = candidate_id("ffn_down", block, row, column)
+            found.append(Edit(name, "random", "zero", "ffn_down", block, row, column))
+    return found
+
+
+def measured(folder: Path, cohort: Path, searched: Path, n_cells: int) -> pd.DataFrame:
+    """Return each weight's effect, the scores of it, and its effects on either half of donors."""
+    model = load_model(folder).eval()
+    cells = read_cohort(cohort, ["test"], n_cells)
+    n_types = len(read_json(folder / "labels.json"))
+    device = torch.device("cpu")
+    test = Measurement(model, cohort_tokenizer(cells, folder), cells, n_types, device)
+    settings, compute = section_settings("prune"), section_settings("compute")
+    groups, parts = groups_of_edits(every_weight(model)), []
+    for start in range(0, len(groups), AT_ONCE):
+        effects = test.of(groups[start : start + AT_ONCE], settings, compute)
+        tables = (searched / f"{name}.parquet" for name in ("spikes", "weights"))
+        scores = scores_of_sample(effects, *tables)
+        halves = donor_effects(effects).groupby(["candidate_id", "donor_id"]).mean().unstack()
+        names = [candidate_id("ffn_down", *place) for place in scores[PLACE].to_numpy()]
+        for first in (0, 1):
+            scores[f"half_{first}"] = halves.iloc[:, first::2].mean(axis=1)[names].to_numpy()
+        parts.append(scores)
+    return pd.concat(parts, ignore_index=True)
+
+
+def main(folder: Path, cohort: Path, searched: Path, n_cells: int) -> None:
+    table = measured(folder, cohort, searched, n_cells)
+    effect = table["effect"].to_numpy()
+    print(f"{len(table)} weights, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print("largest effects, nats:", np.sort(effect)[::-1][[0, 1, 9, 99]].round(5))
+    half, other = table["half_0"].abs().to_numpy(), table["half_1"].abs().to_numpy()
+    print(f"halves of the donors: Spearman {spearmanr(half, other).statistic:.2f}")
+    print("  share of the largest in both", [precision_at(half, other, k) for k in KEPT])
+    for score in SCORES:
+        found = [precision_at(table[score].to_numpy(float), effect, k) for k in KEPT]
+        print(f"{score}: share of the largest {KEPT} in its first as many", np.round(found, 2))
+    ranks = table.assign(place=(-effect).argsort().argsort() + 1).set_index(PLACE)["place"]
+    slopes = read_table(searched / "first_order.parquet").query("loss == 'nll'")
+    slopes = slopes.sort_values("simpson", ascending=False).dropna(subset="simpson")[PLACE]
+    first = ranks.loc[list(slopes.head(20).itertuples(index=False, name=None))]
+    for n in (5, 10, 20):
+        print(f"of the 10 largest, {(first.head(n) <= 10).sum()} are in the first {n} by slopes")
+    for row in read_table(searched / "candidates.parquet").sort_values("rank").itertuples():
+        place = ranks[row.block, row.row, row.column]
+        print(f"{row.candidate_id} ({row.found_by}): rank {place} by effect")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for name in ("model", "cohort", "searched"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--cells", type=int, default=5, help="test cells of each donor")
+    given = parser.parse_args()
+    main(given.model, given.cohort, given.searched, given.cells)
