@@ -10,7 +10,14 @@ import pandas as pd
 
 from scsw.cohort.harmonise import SPLITS, UNDIVIDED
 from scsw.cohort.parked import ParkedTable
-from scsw.cohort.qc import QcLog, add_measures, check_cell_types, check_depths, keep_cells
+from scsw.cohort.qc import (
+    QcLog,
+    add_measures,
+    check_cell_types,
+    check_depths,
+    keep_cells,
+    other_sums,
+)
 from scsw.cohort.qc_tables import qc_histograms
 from scsw.cohort.source_cohort import SourceCohort
 from scsw.cohort.split import Split, split_cells
@@ -79,6 +86,9 @@ def kept_cells(
     keep = keep_cells(obs, found.excluded, settings, log)
     check_cell_types(obs.loc[keep, "cell_type"], log)
     check_depths(obs.loc[keep, ["total_counts", "n_genes"]], found.counts.where)
+    if found.stated_counts is not None:
+        stated = found.stated_counts[keep]
+        found.warnings.extend(other_sums(obs.loc[keep, "total_counts"], stated))
     histograms = qc_histograms(obs, keep)
     obs = obs[keep]
     if found.not_for_training:

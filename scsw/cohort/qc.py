@@ -19,6 +19,7 @@ _CAPS = (
 # Sums of real cells spread by half their mean or so, those of values per 10,000 by rounding alone.
 _LEAST_SPREAD = 0.02
 _FEWEST_TO_TELL = 50  # cells
+_USUAL_SHARE = 0.8  # of a cell's counts that are left where genes were filtered
 _DRAWN_BY = ["cell_id", "donor_id", "cell_type"]
 
 
@@ -212,6 +213,29 @@ def check_depths(obs: pd.DataFrame, where: str) -> None:
             f"{_LEAST_SPREAD:.0%}",
             fix=advice + ", and not values per 10,000, nor counts thinned to one depth",
         )
+
+
+def other_sums(total: pd.Series, stated: np.ndarray) -> list[str]:
+    """Warn if the counts that were read do not add up to what the source says of its cells.
+
+    Some genes are often left out after cells were measured; much less or more tells of another
+    matrix, such as counts that SCTransform corrected, or those of variable genes alone.
+
+    Parameters
+    ----------
+    total
+        Sum of the counts of each cell that is kept.
+    stated
+        What the source says it is, shape (cells,); NaN where it says nothing.
+    """
+    known = stated > 0
+    share = np.median(total.to_numpy(float)[known] / stated[known]) if known.any() else 1.0
+    if _USUAL_SHARE < share < 1 / _USUAL_SHARE:
+        return []
+    return [
+        f"The counts of a cell add up to {share:.0%} (median) of what the source says of it: these "
+        "may not be all of the raw counts."
+    ]
 
 
 def check_cell_types(cell_type: pd.Series, log: QcLog) -> None:

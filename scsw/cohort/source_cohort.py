@@ -39,6 +39,9 @@ class SourceCohort:
         Sentences for the report.
     coordinates
         Name to places of the cells, float, shape (cells, 2 or 3): spatial sources only.
+    stated_counts
+        Sum of counts of each cell as the source's own column gives it, float, shape (cells,); None
+        where it has none.
     read_as
         Field to the column that holds it, "" for those that the source lacks; ``counts`` to the
         matrix.
@@ -53,6 +56,7 @@ class SourceCohort:
     files: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     coordinates: dict[str, np.ndarray] = field(default_factory=dict)
+    stated_counts: np.ndarray | None = None
     read_as: dict[str, str] = field(default_factory=dict)
     not_for_training: str = ""
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from scsw.cohort import coding
@@ -54,6 +55,8 @@ USUAL = {
     "is_reference": "is_reference neurotypical_reference",
     "doublet_score": "doublet_score doublet_scores",
     "pct_mito": "pct_counts_mt percent_mt",  # per cent by their makers' word, unlike others
+    # Of raw counts by their makers' word; scanpy's total_counts may be of any matrix.
+    "stated_counts": "ncount_rna numi numis n_umi n_umis number_of_umis",
     "assay": "assay",
     "batch": "batch sample_id sample library_id library_prep orig_ident",
     "study": "study",
@@ -164,7 +167,12 @@ def read(request: Request) -> SourceCohort:
         genes = genes_of_h5ad(file, key)
         check_shape(counts.shape, len(cells), len(genes), counts.where)
         counts, genes = genes_alone(file, key, counts, genes)
-    return assemble(counts, genes, _coded(found), found, files(request.path, request.tables))
+    read_files = files(request.path, request.tables)
+    cohort = assemble(counts, genes, _coded(found), found, read_files)
+    if found.name("stated_counts"):
+        stated = found.decoded("stated_counts", coding.number(0, 1e9), np.nan, "a number")
+        cohort.stated_counts = stated.to_numpy(float)
+    return cohort
 
 
 def usual_columns(present: list[str]) -> dict[str, tuple[str, ...]]:

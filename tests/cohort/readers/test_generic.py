@@ -239,6 +239,18 @@ def test_cell_types_that_differ_in_case_only_are_told(tmp_path):
     assert sentence.endswith("kept apart: 'ASTROCYTE', 'Astrocyte'.")
 
 
+@pytest.mark.parametrize("share", [1, 0.9, 0.5, 2])
+def test_counts_that_do_not_add_up_to_what_the_source_says_are_told(tmp_path, share):
+    def seurat(a):
+        stated = np.asarray(a.layers["counts"].sum(axis=1)).ravel() / share
+        a.obs["nCount_RNA"] = np.where(a.obs["Donor"] == "K3", np.nan, stated)
+
+    run(write(tmp_path / "own.h5ad", seurat), tmp_path / "out")
+    made = ad.read_h5ad(tmp_path / "out" / "cohort.h5ad")
+    told = [f"The counts of a cell add up to {share:.0%}"] * (share not in (1, 0.9))
+    assert [sentence[: len(told[0])] for sentence in made.uns["scsw"]["warnings"]] == told
+
+
 def test_a_donor_s_name_in_two_studies_is_told(tmp_path):
     def joined(a):
         a.obs["study"] = np.where(a.obs["Donor"] == "K3", np.resize(["A", "B", ""], a.n_obs), "A")
