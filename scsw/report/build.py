@@ -58,7 +58,7 @@ def report(
             cohort_dir, config=config, cohort=cohort, replication_dir=replication_dir
         )
         record["simulated"] = tables.simulated
-        records = read_records(cohort_dir, seed=tables.seeds[0])
+        records = read_records(cohort_dir, config, cohort)
         numbers = collect(tables, records)
         with whole(out / "figures") as folder:
             drawn = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from scsw.errors import ScswError
@@ -60,6 +61,31 @@ def figure_names(config: dict[str, Any], cohort: str) -> list[str]:
     if not control_models(config, cohort):
         left_out.add("controls")
     return [name for name in FIGURES if name not in left_out]
+
+
+def is_made(place: str, config: dict[str, Any], cohort: str) -> bool:
+    """Tell whether a run of this config makes a file; a run before may have left others there.
+
+    Parameters
+    ----------
+    place
+        Path in the cohort's folder, such as ``real/0/prune/shards/prune-0-of-2.provenance.json``.
+    config
+        The run's config with all defaults.
+    """
+    first, *rest = place.split("/")
+    if first in ARM_LABELS:
+        models = [("real", seed) for seed in real_seeds(config, cohort)]
+        models += control_models(config, cohort)
+        if not any(place.startswith(f"{arm}/{seed}/") for arm, seed in models):
+            return False
+        first, *rest = rest[1:]
+    figure = {"component_links": "components"}.get(first, first.partition(".")[0])
+    if figure in FIGURES and figure not in figure_names(config, cohort):
+        return False
+    if shard := re.search(r"\b(prune|search|enrich)(?:-slopes)?-\d+-of-(\d+)\.", place):
+        return int(shard[2]) == config[shard[1]]["shards"]
+    return "screen" not in rest or config["search"]["shards"] > 1
 
 
 def real_seeds(config: dict[str, Any], cohort: str) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scsw.files import read_json
+from scsw.report.names import is_made, real_seeds
 
 SUFFIX = ".provenance.json"
 # The report's own record comes after it, so a second run would read what the first did not have.
@@ -36,9 +37,13 @@ class Records:
     model_sizes: dict[str, Any]
 
 
-def read_records(folder: Path, seed: int) -> Records:
-    """Read every provenance file beneath `folder`, and the sizes of the model of one seed."""
-    files = sorted(path for path in folder.rglob("*" + SUFFIX) if path.name != OWN)
+def read_records(folder: Path, config: dict[str, Any], cohort: str) -> Records:
+    """Read the provenance files beneath `folder` that are of this config, and the model's sizes."""
+    files = sorted(
+        path
+        for path in folder.rglob("*" + SUFFIX)
+        if path.name != OWN and is_made(path.relative_to(folder).as_posix(), config, cohort)
+    )
     records = [(path, read_json(path)) for path in files]
     versions: dict[str, set[str]] = {}
     for _, record in records:
@@ -48,7 +53,9 @@ def read_records(folder: Path, seed: int) -> Records:
         steps=[_step(path.relative_to(folder), record) for path, record in records],
         versions={name: ", ".join(sorted(found)) for name, found in sorted(versions.items())},
         commits=sorted({str(record["commit"]) for _, record in records if record["commit"]}),
-        model_sizes=_model_sizes(folder / "real" / str(seed) / "model" / "args.json"),
+        model_sizes=_model_sizes(
+            folder / "real" / str(real_seeds(config, cohort)[0]) / "model" / "args.json"
+        ),
     )
 
 

@@ -16,7 +16,7 @@ from scsw.cohort.read import cohort_facts
 from scsw.files import require
 from scsw.report import columns as needed
 from scsw.report.effects import cell_type_effect, donor_effect, mean_effect
-from scsw.report.names import control_models, quantized_models, real_seeds
+from scsw.report.names import control_models, is_made, quantized_models, real_seeds
 from scsw.report.read import Models, read, read_obs, read_of_models, read_optional, rows_of_models
 from scsw.superweight.quantization.quantization_effects import quantization_effects
 
@@ -158,12 +158,21 @@ def read_tables(
         return read(folder / name, columns)
 
     def gathered(name: str, columns: list[str]) -> pd.DataFrame:
-        return rows_of_models(read_optional(folder / f"{name}.parquet", columns), real)
+        path = folder / f"{name}.parquet"
+        made = is_made(path.name, config, cohort)
+        table = read_optional(path, columns) if made else pd.DataFrame(columns=columns)
+        return rows_of_models(table, real)
 
     def of_real(name: str, columns: list[str] | None = None, **options: Any) -> pd.DataFrame:
         return read_of_models(folder, real, f"{name}.parquet", columns, **options)
 
     about = cohort_facts(require(folder / "cohort.h5ad"))
+    with_components = real if config["map"]["components"] else []
+
+    def of_components(name: str, columns: list[str], **options: Any) -> pd.DataFrame:
+        place = f"{name}.parquet"
+        return read_of_models(folder, with_components, place, columns, optional=real, **options)
+
     verdicts = always("verdicts.parquet", needed.VERDICTS)
     performance = rows_of_models(always("performance.parquet"), everyone)
     profiles = always("profile_agreement.parquet", needed.PROFILE_AGREEMENT)
@@ -207,18 +216,14 @@ def read_tables(
         controls=read_optional(folder / "controls.parquet", needed.CONTROLS),
         genes=of_real("map/gene_scores", needed.GENES, rows={"cell_type": "all"}, optional=real),
         control_units=of_real("map/control_units", needed.CONTROL_UNITS, optional=real),
-        components=of_real("components/component_effects", needed.COMPONENTS, optional=real),
-        component_pathways=of_real(
+        components=of_components("components/component_effects", needed.COMPONENTS),
+        component_pathways=of_components(
             "component_links/component_pathways",
             needed.COMPONENT_PATHWAYS,
             rows={"view": "contribution"},
-            optional=real,
         ),
-        component_stages=of_real(
-            "component_links/component_stages",
-            needed.COMPONENT_STAGES,
-            rows={"primary": True},
-            optional=real,
+        component_stages=of_components(
+            "component_links/component_stages", needed.COMPONENT_STAGES, rows={"primary": True}
         ),
         pathways=gathered("pathways", needed.PATHWAYS),
         set_overlaps=of_real("enrich/set_overlaps", needed.SET_OVERLAPS, optional=real),
@@ -250,7 +255,7 @@ def input_files(
     names += [f"{model}/{name}" for model in real for name in needed.OF_REAL_MODEL]
     quantized = quantized_models(config, cohort)
     names += [f"{arm}/{seed}/{needed.OF_QUANTIZED_MODEL}" for arm, seed in quantized]
-    files = {name: folder / name for name in names}
+    files = {name: folder / name for name in names if is_made(name, config, cohort)}
     if replication_dir is not None:
         tables = [f"{name}.parquet" for name in needed.REPLICATION]
         files |= {f"replication/{name}": Path(replication_dir) / name for name in tables}

@@ -285,7 +285,7 @@ def test_a_summary_of_nothing_is_an_error(tmp_path):
 def test_data_that_are_not_simulated_are_not_called_so(tmp_path):
     run = write_run(tmp_path, Shape(seeds=(0,), arms=(), n_controls=5, simulated=False))
     tables = _tables(run)
-    numbers = collect(tables, read_records(run.folder, seed=0))
+    numbers = collect(tables, read_records(run.folder, tables.config, tables.cohort))
     with style.applied():
         style.save_figure(style.placard("No gene set."), "pathways", tmp_path, tables.simulated)
     assert "simulated" not in (tmp_path / "pathways.svg").read_text()

@@ -100,7 +100,7 @@ def test_models_that_do_not_fit_on_the_page_are_counted(tables):
 
 
 def test_methods_name_bits_and_blocks(tables, run):
-    text = methods_text(collect(tables, read_records(run.folder, seed=0)))
+    text = methods_text(collect(tables, read_records(run.folder, tables.config, tables.cohort)))
     assert (
         "(INT8, INT4; symmetric, one step for each 32 weights, each 128 weights, each 512 weights, "
         "each 4,096 weights, the whole matrix), with nothing held out"

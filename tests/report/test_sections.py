@@ -27,7 +27,7 @@ def told(tmp_path, **given):
     """Return tables, numbers and readings by section of an invented run."""
     run = write_run(tmp_path, Shape(**(TINY | given)))
     tables = read_tables(run.folder, config=run.config, cohort=run.cohort)
-    records = read_records(run.folder, seed=tables.seeds[0])
+    records = read_records(run.folder, tables.config, tables.cohort)
     numbers = collect(tables, records)
     html = page(tables, numbers, records, {})
     read = {
@@ -215,7 +215,7 @@ def test_known_ad_genes_are_told_of_even_when_none_was_scored(tmp_path):
     for view in numbers["sections"]["genes"]["views"]:
         assert [row["gene"] for row in view["named"]] == list(AD_GENES)
         assert all(row["z"] is None for row in view["named"])
-    html = page(tables, numbers, read_records(tmp_path, seed=0), {})
+    html = page(tables, numbers, read_records(tmp_path, tables.config, tables.cohort), {})
     for gene in AD_GENES:
         assert f'<tr><th scope="row">{gene}</th><td class="number">not scored</td>' in html
 
@@ -379,7 +379,7 @@ def test_q_against_units_stands_beside_q_against_genes(tmp_path):
     tables, numbers, _ = told(tmp_path)
     tables.biomarkers.loc[0, ["read_in_z", "read_in_q", "read_in_unit_q"]] = [5.5, 1e-5, 0.79]
     tables.biomarkers.loc[1, ["read_in_z", "read_in_q", "read_in_unit_q"]] = [4.5, 2e-5, None]
-    html = page(tables, numbers, read_records(tmp_path, seed=0), {})
+    html = page(tables, numbers, read_records(tmp_path, tables.config, tables.cohort), {})
     assert "5.5 (1e−5; 0.79)" in html and "4.5 (2e−5; not tested)" in html
     view = next(v for v in numbers["sections"]["genes"]["views"] if v["ad_passed"])
     alike = "hidden units alike" if view["view"] == "read-in" else "the same change elsewhere"
@@ -390,7 +390,7 @@ def test_q_against_units_stands_beside_q_against_genes(tmp_path):
 def test_biomarker_table_is_shown_in_its_own_order(tmp_path):
     tables, numbers, _ = told(tmp_path)
     assert isinstance(tables.biomarkers, pd.DataFrame)
-    html = page(tables, numbers, read_records(tmp_path, seed=0), {})
+    html = page(tables, numbers, read_records(tmp_path, tables.config, tables.cohort), {})
     assert html.index('<th scope="row">APOE</th><td>') < html.index('<th scope="row">GENE1</th>')
     assert "stands out in read-in." not in html and "<i>statement</i> of biomarkers.tsv" in html
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,8 @@ from scsw.report.figures.pathways import set_label
 from scsw.report.figures.pruning import control_effects
 from scsw.report.figures.spikes import largest_channels
 from scsw.report.names import AD_GENES, FIGURES, figure_names
-from scsw.report.tables import read_tables
+from scsw.report.provenance_records import read_records
+from scsw.report.tables import input_files, read_tables
 from tests.report.tables import Shape, config_of, write_run
 
 TINY = Shape(seeds=(0,), arms=("shuffled",), n_candidates=2, n_types=2, n_controls=8)
@@ -30,6 +33,37 @@ def run(tmp_path):
 
 def read(run):
     return read_tables(run.folder, config=run.config, cohort=run.cohort)
+
+
+def test_what_a_run_of_another_config_left_is_not_shown(tmp_path):
+    """Two seeds, an arm, heads and MLPs, tissue, bulk expression and shards, then none of them."""
+    before = Shape(seeds=(0, 1), arms=("shuffled",), bulk=("adni",), spatial="go on")
+    run = write_run(tmp_path, before)
+    left = "real/1/finetune shuffled/0/init spatial external real/0/components/components"
+    left += " real/0/prune/shards/prune-0-of-2 real/0/search/screen/search-screen"
+    left += " real/0/search/screen/slopes/search-slopes-1-of-2 real/0/enrich/shards/enrich-0-of-3"
+    own = "real/0/search/search real/0/prune/shards/prune-0-of-1"
+    record = json.loads((run.folder / "preprocess.provenance.json").read_text())
+    for place in f"{left} {own}".split():
+        record |= {"step": place, "commit": "now" if place in own.split() else "before"}
+        path = run.folder / f"{place}.provenance.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+    everything = read(run)
+    assert len(everything.spatial) and len(everything.external) and len(everything.components)
+    records = read_records(run.folder, run.config, run.cohort)
+    assert "real/1/finetune" in [step["step"] for step in records.steps]
+
+    config = config_of(Shape(seeds=(0,), arms=(), components=False))
+    tables = read_tables(run.folder, config=config, cohort=run.cohort)
+    shown = (tables.spatial, tables.external, tables.components, tables.component_stages)
+    assert [len(table) for table in shown] == [0] * 4
+    assert not {"spatial.parquet", "external.parquet"} & set(
+        input_files(run.folder, config, run.cohort)
+    )
+    records = read_records(run.folder, config, run.cohort)
+    assert set(own.split()) < {step["step"] for step in records.steps}
+    assert records.commits == ["abc1234", "now"]
 
 
 def test_donors_count_alike_and_cells_within_them():
