@@ -513,5 +513,6 @@ def test_without_a_gene_that_passes_no_candidate_biomarker_is_claimed(tmp_path):
     _, _, read = told(tmp_path)
     assert "By this run no gene is a candidate biomarker" in read["biomarkers"]
     assert "The other nulls take genes as independent" in read["biomarkers"]
+    assert "as some genes of every candidate do, so alone it means nothing" in read["biomarkers"]
     assert "0 “supported”" in read["biomarkers"]
     assert "FOXO3" in read["biomarkers"]

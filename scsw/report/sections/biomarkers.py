@@ -16,7 +16,7 @@ NAMED = 5  # genes named per grade
 GRADES = {
     "supported": "leading and standing out at every level tested, with a causal candidate",
     "associated": "the same with a candidate that is not causal",
-    "listed": "leading only",
+    "listed": "leading only, as some genes of every candidate do, so alone it means nothing",
 }
 
 
