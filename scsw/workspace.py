@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
+import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from scsw.errors import ScswError
 from scsw.files import write_json
 
 _KEY = "key.json"
+_PATIENCE = 10.0  # seconds; the loaders of a killed process outlive it by five
 
 
 @contextlib.contextmanager
@@ -29,19 +33,54 @@ def workspace(folder: str | Path, key: Mapping[str, Any]) -> Iterator[Path]:
         The folder.
     key
         All that the temporary files depend on; with any other key they are thrown away.
+
+    Raises
+    ------
+    ScswError
+        If another process of this machine works there.
     """
     folder, text = Path(folder), json.dumps(key, sort_keys=True, default=str)
-    known = folder / _KEY
-    if not known.exists() or json.loads(known.read_text()) != text:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        write_json(text, known)
-    try:
-        yield folder
-    except ScswError:
+    with _locked(folder):
+        known = folder / _KEY
+        if not known.exists() or json.loads(known.read_text()) != text:
+            for old in folder.iterdir():
+                shutil.rmtree(old) if old.is_dir() else old.unlink()
+            write_json(text, known)
+        try:
+            yield folder
+        except ScswError:
+            _remove(folder)
+            raise
         _remove(folder)
-        raise
-    _remove(folder)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Make a folder and keep other processes of this machine out, until this one ends at last."""
+    until = time.monotonic() + _PATIENCE
+    while (descriptor := _taken(folder)) is None:
+        if time.monotonic() >= until:
+            raise ScswError(
+                f"another process works in {folder}",
+                fix="wait for its end, or end it: jobs go on when Snakemake alone is killed",
+            )
+        time.sleep(0.5)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _taken(folder: Path) -> int | None:
+    """Lock a folder and return its descriptor; None where another process has or removes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def temporary_folder(step: str, work: str | Path | None, out: str | Path) -> Path:

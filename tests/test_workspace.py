@@ -53,6 +53,19 @@ def test_files_without_a_key_are_thrown_away(tmp_path):
         assert not (folder / "half.npy").exists()
 
 
+@pytest.mark.parametrize("key", [{"a": 1}, {"a": 2}])
+def test_two_processes_do_not_share_it(tmp_path, monkeypatch, key):
+    """A job goes on when Snakemake alone is killed, and the same command starts another."""
+    monkeypatch.setattr("scsw.workspace._PATIENCE", 0)
+    with workspace(tmp_path / "work", {"a": 1}) as folder:
+        (folder / "half.npy").write_bytes(b"half")
+        with pytest.raises(ScswError, match="another process works in"), workspace(folder, key):
+            pass
+        assert (folder / "half.npy").exists()
+    with workspace(folder, key):
+        pass
+
+
 def test_folders_of_others_stay(tmp_path):
     (tmp_path / ".work" / "other").mkdir(parents=True)
     with workspace(tmp_path / ".work" / "preprocess", {}):
