@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from scsw.biology.matched_genes import matched_z, neighbours, score_against_neighbours
+from scsw.biology.matched_genes import (
+    matched_z,
+    n_passing,
+    neighbours,
+    score_against_neighbours,
+)
 
 
 def test_a_detection_artefact_is_not_a_gene_of_the_candidate():
@@ -38,6 +43,14 @@ def test_the_matched_test_is_the_prediction_t_test_and_keeps_its_level():
     assert table["p"][7] == pytest.approx(2 * stats.t.sf(abs(t), 29))
     assert table["q"].to_numpy() == pytest.approx(stats.false_discovery_control(table["p"]))
     assert 0.02 < (table["p"] < 0.05).mean() < 0.09
+
+
+def test_genes_that_pass_alone_are_those_of_the_table():
+    rng = np.random.default_rng(2)
+    scores, matched = rng.standard_t(2, 300), neighbours(rng.uniform(size=300), rng.random(300), 4)
+    q = score_against_neighbours(scores, matched)["q"]
+    for alpha in np.quantile(q, [0.01, 0.05, 0.2]):  # each the q of some gene
+        assert n_passing(matched_z(scores, matched), matched, alpha) == (q <= alpha).sum() > 0
 
 
 def test_too_few_genes_are_not_matched():

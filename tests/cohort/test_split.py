@@ -133,6 +133,13 @@ def test_without_stages_all_donors_are_divided_and_a_warning_says_so(n_staged):
     assert f"Only {n_staged} of 20 donors" in split.warnings[0]
 
 
+def test_three_donors_with_a_stage_are_enough_to_divide_by_it():
+    obs = donors(20, n_unstaged=17)
+    split = split_cells(obs, SHARES, seed=0)
+    assert not split.warnings
+    assert set(per_donor(obs, split)[17:]) == {"validation", "discovery", "test"}
+
+
 def test_the_smallest_cohort_that_is_divided_by_donor():
     obs = donors(4)
     assert per_donor(obs, split_cells(obs, SHARES, seed=0)).nunique() == 4

@@ -109,6 +109,9 @@ def test_gene_sets_agree_only_where_the_genes_of_their_pair_do():
     rows = summary_rows(given, n_shared=0, alpha=0.05, names=("one", "two"))
     row = with_outcomes(pd.DataFrame(rows), 0.05).set_index("level").loc["pathways"]
     assert (row["n_models_agree"], row["p"]) == (1, pytest.approx(0.004))
+    # Of the second pair of models no genes were tested: its sets are no agreement either.
+    given["genes"] = given["genes"].iloc[:1]
+    assert judged(given, "pathways")[["p", "q"]].isna().all(axis=1).tolist() == [False, True]
 
 
 def test_genes_without_units_to_compare_with_are_no_independent_evidence():

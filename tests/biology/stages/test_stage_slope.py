@@ -106,7 +106,7 @@ def test_unusable_covariates_are_left_out_and_named():
     donors.loc[[3, 5], "sex"] = "unknown"
     donors.loc[7, "age_death"] = np.nan
     donors["pct_mito"] = 1.0
-    donors["pmi"] = 2 * donors["median_genes"] - 3 * donors["adnc"]
+    donors["pmi"] = 50 + 2 * donors["median_genes"] - 3 * donors["adnc"]
     result = fit(donors, COVARIATES)
     assert result["covariates"] == "median_genes"
     assert result["n_donors"] == 80  # a covariate goes, not a donor
