@@ -229,9 +229,13 @@ def require_writable(folder: str | Path) -> None:
 
 
 def sha256(path: str | Path) -> str:
-    """Return the sha256 of a file, or of the names and contents of a folder's files."""
+    """Return the sha256 of a file, or of the names and contents of a folder's files.
+
+    Snakemake's mark in a folder does not count: made by hand, a folder has the same sha256.
+    """
     path, digest = Path(path), hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    held = (p for p in path.rglob("*") if p.is_file() and p.name != ".snakemake_timestamp")
+    for file in sorted(held) if path.is_dir() else [path]:
         if path.is_dir():
             digest.update(str(file.relative_to(path)).encode())
         with file.open("rb") as handle:

@@ -83,6 +83,8 @@ def test_a_folders_hash_is_of_names_and_contents(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "f").write_text("x")
     assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
+    (tmp_path / "b" / ".snakemake_timestamp").touch()
+    assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
     (tmp_path / "b" / "f").rename(tmp_path / "b" / "g")
     assert sha256(tmp_path / "a") != sha256(tmp_path / "b")
 
