@@ -4,9 +4,9 @@
 
 MODEL is a fine-tuned folder, COHORT its ``cohort.h5ad`` and SEARCHED what `scsw search` wrote.
 Every weight of every ``linear2`` is set to zero on the test donors, so many cells of each. The
-largest of these effects (size of the rise of the cell-type NLL, mean over donors) are the truth
-that rankings which need no pruning are held against. How well the effects on every other donor
-foretell those on the rest says how far this truth can be trusted.
+largest rises of the cell-type NLL (mean over donors) are the truth that rankings which need no
+pruning are held against. How well the rises on every other donor foretell those on the rest says
+how far this truth can be trusted.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.pruning.edits import Edit, groups_of_edits
 from scsw.superweight.pruning.prune import Measurement
 from scsw.superweight.search.discovery import scgpt_blocks
+from scsw.superweight.search.freeze import predicted_rise
 from scsw.superweight.search.searched_model import cohort_tokenizer, load_model
 from scsw.superweight.verdict.recovery import PLACE, SCORES, precision_at, scores_of_sample
 from scsw.superweight.verdict.statistics import donor_effects
@@ -45,7 +46,7 @@ def every_weight(model: torch.nn.Module) -> list[Edit]:
 
 
 def measured(folder: Path, cohort: Path, searched: Path, n_cells: int) -> pd.DataFrame:
-    """Return each weight's effect, the scores of it, and its effects on either half of donors."""
+    """Return each weight's rise, the scores of it, and its rises on either half of donors."""
     model = load_model(folder).eval()
     cells = read_cohort(cohort, ["test"], n_cells)
     n_types = len(read_json(folder / "labels.json"))
@@ -59,6 +60,7 @@ def measured(folder: Path, cohort: Path, searched: Path, n_cells: int) -> pd.Dat
         scores = scores_of_sample(effects, *tables)
         halves = donor_effects(effects).groupby(["candidate_id", "donor_id"]).mean().unstack()
         names = [candidate_id("ffn_down", *place) for place in scores[PLACE].to_numpy()]
+        scores["rise"] = halves.mean(axis=1)[names].to_numpy()
         for first in (0, 1):
             scores[f"half_{first}"] = halves.iloc[:, first::2].mean(axis=1)[names].to_numpy()
         parts.append(scores)
@@ -67,24 +69,28 @@ def measured(folder: Path, cohort: Path, searched: Path, n_cells: int) -> pd.Dat
 
 def main(folder: Path, cohort: Path, searched: Path, n_cells: int) -> None:
     table = measured(folder, cohort, searched, n_cells)
-    effect = table["effect"].to_numpy()
+    effect = table["rise"].to_numpy()
     print(f"{len(table)} weights, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("largest effects, nats:", np.sort(effect)[::-1][[0, 1, 9, 99]].round(5))
-    half, other = table["half_0"].abs().to_numpy(), table["half_1"].abs().to_numpy()
+    print("rises of rank 1, 2, 10, 100, nats:", np.sort(effect)[::-1][[0, 1, 9, 99]].round(5))
+    print(f"smallest {effect.min():.5f}, {(effect < 0).mean():.0%} below 0")
+    half, other = table["half_0"].to_numpy(), table["half_1"].to_numpy()
     print(f"halves of the donors: Spearman {spearmanr(half, other).statistic:.2f}")
     print("  share of the largest in both", [precision_at(half, other, k) for k in KEPT])
     for score in SCORES:
         found = [precision_at(table[score].to_numpy(float), effect, k) for k in KEPT]
         print(f"{score}: share of the largest {KEPT} in its first as many", np.round(found, 2))
     ranks = table.assign(place=(-effect).argsort().argsort() + 1).set_index(PLACE)["place"]
-    slopes = read_table(searched / "first_order.parquet").query("loss == 'nll'")
-    slopes = slopes.sort_values("simpson", ascending=False).dropna(subset="simpson")[PLACE]
-    first = ranks.loc[list(slopes.head(20).itertuples(index=False, name=None))]
-    for n in (5, 10, 20):
-        print(f"of the 10 largest, {(first.head(n) <= 10).sum()} are in the first {n} by slopes")
+    screen = read_table(searched / "first_order.parquet").query("loss == 'nll'").set_index(PLACE)
+    for name, score in {
+        "predicted rise": predicted_rise(screen),
+        "simpson": screen["simpson"],
+    }.items():
+        places = ranks.loc[score.sort_values(ascending=False).index]
+        held = [int((places.head(n) <= 10).sum()) for n in (5, 10, 20)]
+        print(f"{name}: of the 10 largest its first 5, 10, 20 hold {held}")
     for row in read_table(searched / "candidates.parquet").sort_values("rank").itertuples():
         place = ranks[row.block, row.row, row.column]
-        print(f"{row.candidate_id} ({row.found_by}): rank {place} by effect")
+        print(f"{row.candidate_id} ({row.found_by}): rank {place}")
 
 
 if __name__ == "__main__":

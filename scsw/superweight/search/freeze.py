@@ -10,6 +10,7 @@ import pandas as pd
 from scsw.superweight.candidate_id import candidate_id
 from scsw.superweight.find import with_weights
 from scsw.superweight.observe import HIDDEN, OUTPUT, Observation
+from scsw.superweight.search.scale_gradients import simpson
 from scsw.superweight.search.screen import PLACE, Screen
 from scsw.superweight.search.spike_table import ratios
 
@@ -28,7 +29,7 @@ def freeze(
     seen: Observation,
     settings: SimpleNamespace,
 ) -> pd.DataFrame:
-    """Return the family: spikes first, then the largest predicted effects, then the rest.
+    """Return the family: spikes first, then the largest predicted rises, then the rest.
 
     ``stability``, ``last_on_top`` and ``share_on_top`` need passes of their own and are missing.
 
@@ -45,8 +46,8 @@ def freeze(
     settings
         Section ``search`` of the config.
     """
-    predicted = screened.table[screened.table["loss"] == "nll"].set_index(PLACE)["simpson"]
-    table = _joined(spiking, predicted, modules, settings)
+    screen = screened.table[screened.table["loss"] == "nll"].set_index(PLACE)
+    table = _joined(spiking, predicted_rise(screen), modules, settings)
     places = list(zip(table["block"], table["row"], table["column"], strict=True))
     table = with_weights(table, layers)
     outputs = [seen.sites[f"{block}.{OUTPUT}"] for block in range(len(layers))]
@@ -60,10 +61,26 @@ def freeze(
         [screened.effects[loss][b][r, c] for b, r, c in places]
         for loss in ("nll", "reconstruction")
     )
-    table["simpson"] = predicted[places].to_numpy()
+    table["simpson"] = screen.loc[places, "simpson"].to_numpy()
     table["mean_hidden"] = [hidden[b].mean()[c] for b, _, c in places]
     table["candidate_id"] = [candidate_id("ffn_down", *place) for place in places]
     return table.assign(family="ffn_down", rank=np.arange(1, len(table) + 1))
+
+
+def predicted_rise(screen: pd.DataFrame) -> pd.Series:
+    """Return the rise of the NLL that is predicted for zeroing each weight, nats per cell.
+
+    The verdict asks for a rise of the mean over cells, so that signs count, and types by their
+    cells. The first order is that of all cells; the sample adds what Simpson's rule differs from
+    its own first order by, which is little but for large weights, and so is its noise.
+
+    Parameters
+    ----------
+    screen
+        ``first_order_signed, g0, g_half, g1``, as in ``first_order.parquet``.
+    """
+    curvature = simpson(screen["g0"], screen["g_half"], screen["g1"]) + screen["g1"]
+    return screen["first_order_signed"] + curvature
 
 
 def with_start(
@@ -91,7 +108,7 @@ def with_start(
 def _joined(
     spiking: pd.DataFrame, predicted: pd.Series, modules: list[str], settings: SimpleNamespace
 ) -> pd.DataFrame:
-    """Fill the reserved places with the largest predicted effects not already found.
+    """Fill the reserved places with the largest predicted rises not already found.
 
     True spikes are never pushed out; channels below the stop rule make way.
     """

@@ -4,16 +4,19 @@ import copy
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.stats import spearmanr
 
 from scsw.errors import ScswError
 from scsw.scgpt.forward import forward_padded
 from scsw.scgpt.model import encoder_layers
 from scsw.superweight.ablate import WeightEdit, ablate
+from scsw.superweight.search.freeze import predicted_rise
 from scsw.superweight.search.scale_gradients import scale_gradients, spread_over_types
-from scsw.superweight.search.screen import COLUMNS, TYPE_COLUMNS, largest, screen
+from scsw.superweight.search.screen import COLUMNS, PLACE, TYPE_COLUMNS, largest, screen
 from tests.tiny import COMPUTE, TYPES
 
 SETTINGS = SimpleNamespace(first_order_top=30, gradient_cells=24, mask_ratio=0.4)
@@ -114,6 +117,31 @@ def test_simpson_foresees_the_ablation_where_first_order_does_not(large, tuned, 
     assert error < first_order_error / 5
     row = screened.table.query("loss == 'nll' and block == 0 and row == 5 and column == 11")
     assert row["simpson"].item() == pytest.approx(np.abs(own["simpson"]).sum(), rel=1e-12)
+
+
+def test_the_predicted_rise_has_the_sign_and_order_of_what_is_measured(large, tuned, screened):
+    """A weight whose removal helps has a large Σ over types of |·| too, and is no candidate."""
+    table = screened.table.query("loss == 'nll'").set_index(PLACE)
+    batch = tuned.tokenizer.batch(np.arange(len(tuned.tokenizer)))
+    intact = losses(large, batch, LARGE, 1.0)
+    measured = np.array([(losses(large, batch, p, 0.0) - intact).mean() for p in table.index])
+    predicted = predicted_rise(table)
+    assert measured.min() < 0 < measured.max()
+    assert spearmanr(predicted, measured).statistic > 0.9
+    assert abs(spearmanr(table["simpson"], measured).statistic) < 0.6
+    at = table.index.get_loc(LARGE)
+    error, first_order_error = abs(
+        np.array([predicted.iloc[at], table["first_order_signed"].iloc[at]]) - measured[at]
+    )
+    assert error < first_order_error / 2
+
+
+def test_the_predicted_rise_is_exact_for_a_quadratic_loss():
+    """f'(s) = a + b·s: zeroing changes it by −a − b/2, also where the sample is of other cells."""
+    a, b, elsewhere = np.array([0.3, 0.4, 0.05]), np.array([-0.2, 0.1, 0.0]), 0.07
+    table = pd.DataFrame({"g0": a, "g_half": a + b / 2, "g1": a + b})
+    rise = predicted_rise(table.assign(first_order_signed=-(a + b) + elsewhere))
+    np.testing.assert_allclose(rise, -a - b / 2 + elsewhere, rtol=1e-12)
 
 
 def tokenizer_of(tuned, rows):

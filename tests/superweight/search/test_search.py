@@ -12,6 +12,8 @@ from scsw.scgpt.folder import write_folder
 from scsw.scgpt.model import encoder_layers, load_model, new_model, read_args, read_vocabulary
 from scsw.settings import section_settings
 from scsw.superweight.controls.implant import KINDS, implant
+from scsw.superweight.search.freeze import predicted_rise
+from scsw.superweight.search.screen import PLACE
 from scsw.superweight.search.search import search
 from tests.superweight.steps import SEARCH, SMALL
 from tests.tiny import COMPUTE
@@ -102,6 +104,9 @@ def test_a_small_family_of_first_order_finds_alone(tuned, tmp_path):
     search(tuned.model, tuned.cohort, tmp_path, settings=small, compute=COMPUTE)
     found = read_table(tmp_path / "candidates.parquet")
     assert found["found_by"].tolist() == ["first_order"] * 3
+    table = read_table(tmp_path / "first_order.parquet").query("loss == 'nll'")
+    rises = predicted_rise(table.set_index(PLACE)).sort_values(ascending=False)
+    assert [*found[PLACE].itertuples(index=False, name=None)] == rises.index[:3].tolist()
     assert found["contribution"].isna().all() and found["spike_ratio"].notna().all()
 
 
