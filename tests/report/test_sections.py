@@ -92,7 +92,7 @@ def test_masked_pairs_recovery_and_unresolved_effects_are_told(tmp_path):
 def test_how_far_the_least_effect_could_move_is_told(tmp_path):
     given = {"n_candidates": 3, "min_effect": 0.05}
     tables, _, read = told(tmp_path, verdicts={0: "not causal"}, **given)
-    assert "here 5 % of the gap; with none would a candidate be causal" in read["pruning"]
+    assert "here 5 % of the gap; whatever it were, no candidate would be causal" in read["pruning"]
     module = SECTIONS["pruning"][1]
 
     def text() -> str:

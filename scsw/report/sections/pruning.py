@@ -204,8 +204,8 @@ def _hangs_on_least(n: dict[str, Any]) -> list[str]:
         text = f"{chosen} gap; with any other {span} the same candidates would be causal."
     elif n["first"] is None:
         return [
-            f"{chosen} gap; with none would a candidate be causal, since each fails another "
-            "question too."
+            f"{chosen} gap; whatever it were, no candidate would be causal, since each fails "
+            "another question too."
         ]
     else:
         text = f"{chosen} gap; with any other above {words.percent(n['low'])} none would be causal."
