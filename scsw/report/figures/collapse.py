@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from scsw.report import style, words
 from scsw.report.tables import Tables
 
-PANEL, LABELS = 7, 32  # mm beside the rows of a panel, and beside the panels
+PANEL, LABELS = 7, 36  # mm beside the rows of a panel, and beside the panels
 
 
 def draw(t: Tables) -> Figure:
@@ -40,6 +40,7 @@ def draw(t: Tables) -> Figure:
     donors = t.type_effects.groupby("cell_type")["n_donors"].max().reindex(types).fillna(0)
     labels = [f"{words.shortened(name, 22)} ({k:.0f})" for name, k in donors.items()]
     axes[-1].set_xticks(range(len(types)), labels, rotation=90)
+    axes[-1].set_xlabel("cell type (number of test donors)")
     colour_bar(fig, image, list(axes), shrink=0.9, aspect=30)
     return fig
 
